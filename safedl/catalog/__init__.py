@@ -1,0 +1,69 @@
+"""What can be chosen: attacks, defenses, data sets, models. Imports neither torch nor sklearn.
+
+A new method is one entry in one of the lists below, and one file with its function.
+"""
+
+from __future__ import annotations
+
+from safedl.catalog.attacks import backdoor as backdoor_attacks
+from safedl.catalog.attacks import poisoning as poisoning_attacks
+from safedl.catalog.defenses import backdoor as backdoor_defenses
+from safedl.catalog.defenses import poisoning as poisoning_defenses
+from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseSpec, Params, parameter_table
+from safedl.errors import UsageError, nearest
+
+__all__ = [
+    "ATTACKS", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec", "Category",
+    "DefenseSpec", "Params", "attack", "category", "defense", "defenses_for", "parameter_table",
+]  # fmt: skip
+
+CATEGORIES: tuple[Category, ...] = ("data_poisoning", "backdoor", "evasion", "privacy")
+
+ATTACKS: dict[str, AttackSpec] = {a.name: a for a in (*poisoning_attacks.ATTACKS, *backdoor_attacks.ATTACKS)}
+
+DEFENSES: dict[str, DefenseSpec] = {d.name: d for d in (*poisoning_defenses.DEFENSES, *backdoor_defenses.DEFENSES)}
+
+PLANNED_ATTACKS: dict[str, Category] = {
+    "fgsm": "evasion", "pgd": "evasion", "cw": "evasion", "deepfool": "evasion", "nes": "evasion",
+    "spsa": "evasion", "transfer": "evasion",
+}  # fmt: skip
+"""Known from the published framework, not simulated here: accepted in a profile, skipped by a run."""
+
+PLANNED_DEFENSES: dict[str, tuple[str, ...]] = {
+    "adversarial_training": ("fgsm", "pgd", "cw", "deepfool", "transfer"),
+    "randomized_smoothing": ("fgsm", "pgd", "cw", "deepfool", "transfer"),
+    "gradient_masking": ("nes", "spsa"),
+    "jpeg_preprocessing": ("nes", "spsa"),
+}
+"""Likewise, with the attacks they apply to."""
+
+_ATTACK_NAMES = {alias: spec.name for spec in ATTACKS.values() for alias in (spec.name, *spec.aliases)}
+
+
+def attack(name: str) -> AttackSpec:
+    """Return the attack called `name` (aliases allowed). Raises `UsageError` with the nearest name."""
+    if name not in _ATTACK_NAMES:
+        raise UsageError(f"unknown attack '{name}'.{nearest(name, _ATTACK_NAMES)} Known: {', '.join(ATTACKS)}")
+    return ATTACKS[_ATTACK_NAMES[name]]
+
+
+def defense(name: str) -> DefenseSpec:
+    """Return the defense called `name`. Raises `UsageError` with the nearest name."""
+    if name not in DEFENSES:
+        raise UsageError(f"unknown defense '{name}'.{nearest(name, DEFENSES)} Known: {', '.join(DEFENSES)}")
+    return DEFENSES[name]
+
+
+def defenses_for(attack_name: str) -> tuple[DefenseSpec, ...]:
+    """Return the defenses that apply to an attack, in catalog order."""
+    return tuple(d for d in DEFENSES.values() if attack_name in d.applies_to)
+
+
+def category(name: str) -> Category:
+    """Return the category that `name` means (older spellings allowed). Raises `UsageError` if there is none."""
+    resolved = CATEGORY_ALIASES.get(name, name)
+    for known in CATEGORIES:
+        if resolved == known:
+            return known
+    choices = (*CATEGORIES, *CATEGORY_ALIASES)
+    raise UsageError(f"unknown category '{name}'.{nearest(name, choices)} Known: {', '.join(CATEGORIES)}")

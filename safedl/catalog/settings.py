@@ -1,0 +1,76 @@
+"""The sections of a profile that both halves read: data set, model, training, acceptance."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """A section of a profile: unknown keys are refused, values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class DatasetSettings(Section):
+    """Which images to train and test on."""
+
+    name: str = Field("digits", description="A built-in data set, or a module that defines get_dataset().")
+    type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own data.")
+    path: str | None = Field(None, description="An image folder, an .npz file, or a module.")
+    root: str | None = Field(None, description="Where built-in data sets lie; else SAFEDL_DATA, else a cache folder.")
+    subset: int | None = Field(None, ge=1, description="Use at most this many training images per class.")
+    download: bool = Field(True, description="Fetch a built-in data set that is not there yet.")
+    trusted_fraction: float = Field(
+        0.05, ge=0.0, le=0.2, description="Share of the training images held out as trusted (at least 20 a class)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_after_path(cls, values: Any) -> Any:
+        """Own data without a name is called after its file, so that its results stand apart."""
+        if isinstance(values, dict) and values.get("path") and "name" not in values:
+            return {**values, "name": PurePath(str(values["path"])).stem}
+        return values
+
+
+class ModelSettings(Section):
+    """Which classifier to train."""
+
+    name: str = Field("cnn", description="A built-in architecture, or a module that defines get_model().")
+    type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own model.")
+    input_shape: tuple[int, int, int] | None = Field(None, description="Channels, height, width; else the data's.")
+    num_classes: int | None = Field(None, ge=2, description="Number of classes; else the data's.")
+    params: dict[str, Any] = Field(default_factory=dict, description="conv_filters, hidden_size ...")
+    path: str | None = Field(None, description="The module of a custom model.")
+    weights: str | None = Field(None, description="A file of weights to start from.")
+
+
+class TrainingSettings(Section):
+    """One recipe for baseline, attacked and defended models."""
+
+    epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training images.")
+    batch_size: int = Field(64, ge=1, le=65_536, description="Images per step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw, or sgd with momentum.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="Largest learning rate.")
+    weight_decay: float = Field(0.0, ge=0, le=1, description="L2 penalty.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of sgd.")
+    schedule: Literal["constant", "cosine"] = Field("cosine", description="How the learning rate goes down.")
+    augment: Literal["none", "shift", "shift_flip"] = Field(
+        "none", description="Random shifts by up to an eighth of the side, and mirror images."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="The first seed; --seeds overrides it.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="bfloat16 where the hardware has it (auto), or a fixed choice. Training only."
+    )
+
+
+class AcceptanceSettings(Section):
+    """What must hold for a go."""
+
+    max_residual_risk: Annotated[float, Field(ge=0, le=2)] = 0.5
+    max_asr: Annotated[float, Field(ge=0, le=1)] = 0.2
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.05
+    min_robust_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.3

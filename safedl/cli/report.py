@@ -1,0 +1,43 @@
+"""`safedl report`: the final report of a profile, as Markdown or as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safedl.cli.concluding import ProfileName, measured
+from safedl.cli.output import note
+from safedl.errors import UsageError, nearest
+from safedl.workspace import Workspace
+
+FORMS = ("md", "html")
+_SUFFIXES = {".md": "md", ".html": "html", ".htm": "html"}
+
+
+def report(
+    context: typer.Context,
+    profile: ProfileName,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Default: results/final_report.", metavar="FILE")
+    ] = None,
+    form: Annotated[str | None, typer.Option("--format", help="md or html; default: by FILE's ending.")] = None,
+) -> None:
+    """Write what was tested, found and decided, and print where it lies. HTML is one file that needs no network."""
+    from safedl.conclusions.write import write_report
+
+    workspace: Workspace = context.obj
+    chosen = form or (_SUFFIXES.get(output.suffix.lower(), "md") if output else "md")
+    if chosen not in FORMS:
+        raise UsageError(f"--format {chosen}: allowed are {', '.join(FORMS)}.{nearest(chosen, FORMS)}")
+    target = output or workspace.results / f"final_report.{chosen}"
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a file")
+    _, found = measured(workspace, profile)
+    try:
+        write_report(workspace.results, found, target, "html" if chosen == "html" else "md")
+    except OSError as error:
+        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
+    print(target)
+    note(found.verdict)

@@ -1,0 +1,198 @@
+"""`safedl run`, `plan` and `resume`: the driver's entry. Only here does the command line load torch."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from safedl.cli.output import note, print_rows
+from safedl.errors import NotFoundError, SafedlError, UsageError
+from safedl.workspace import Workspace
+
+if TYPE_CHECKING:
+    from safedl.pipeline.driver import Prepared, Request
+
+ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
+Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
+Defenses = Annotated[list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the profile's: 0-2, or 0,3,7.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Stages at once (default: one per GPU, or per core).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything anew.")]
+Json = Annotated[bool, typer.Option("--json", help="Print events as JSON Lines.")]
+
+
+def run(
+    context: typer.Context,
+    profile: ProfileName,
+    attack: Attacks = None,
+    defense: Defenses = None,
+    seeds: Seeds = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    no_cache: NoCache = False,
+    stall: Annotated[float, typer.Option(min=1, help="Give a stage up after so many seconds without progress.")] = 1800,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the driver running on its own.")] = False,
+    json: Json = False,
+    experiment: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run a profile: attacks, defenses, measurements; finished stages are not repeated."""
+    workspace: Workspace = context.obj
+    path = workspace.find_profile(profile)
+    if detach:
+        uid = workspace.start(path, _options(attack, defense, seeds, workers, device, no_cache, stall))
+        print(uid)
+        note(f"running; follow it: safedl runs logs -f {uid}   stop it: safedl runs cancel {uid}")
+        return
+    request = _request(path, attack, defense, seeds, workers, device, not no_cache, stall, experiment)
+    _drive(workspace, request, json)
+
+
+def resume(
+    context: typer.Context,
+    experiment: Annotated[str | None, typer.Argument(help="An experiment's uid; default: the last one.")] = None,
+    json: Json = False,
+) -> None:
+    """Go on with an experiment: what is finished is kept, everything else is run."""
+    workspace: Workspace = context.obj
+    uid = workspace.find_experiment(experiment)
+    _drive(workspace, _saved_request(workspace, uid), json)
+
+
+def plan(
+    context: typer.Context,
+    profile: ProfileName,
+    attack: Attacks = None,
+    defense: Defenses = None,
+    seeds: Seeds = None,
+    device: Device = "auto",
+    json: Annotated[bool, typer.Option("--json", help="Print an array of stages.")] = False,
+) -> None:
+    """Show what a run would do, and what of it is done already; runs nothing."""
+    from safedl.cli.live import Preparation
+    from safedl.pipeline.driver import prepare
+
+    workspace: Workspace = context.obj
+    path = workspace.find_profile(profile)
+    with Preparation() as preparation:
+        request = _request(path, attack, defense, seeds, None, device, True, 1800, None)
+        prepared = prepare(workspace, request, preparation)
+    rows = [
+        {
+            "stage": s.id if json else "  " * (2 if "/" in s.id else 1 if s.parent else 0) + s.label,
+            "kind": s.kind,
+            "seed": s.seed,
+            "state": "done" if s.id in prepared.finished else "to do",
+            **({"params": dict(s.params), "parent": s.parent, "key": prepared.keys[s.id]} if json else {}),
+        }
+        for s in prepared.plan.stages
+    ]
+    print_rows(rows, as_json=json)
+    _say_skipped(prepared)
+    todo = len(rows) - len(prepared.finished)
+    note(f"{len(rows)} stages: {len(prepared.finished)} done, {todo} to do")
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """Return the seeds that `0-2`, `0,3,7` or `5` mean. Raises `UsageError`."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            seeds += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise UsageError(f"--seeds {text}: write a range like 0-2 or a list like 0,3,7") from error
+    if not seeds or min(seeds) < 0 or len(seeds) > 1000:
+        raise UsageError(f"--seeds {text}: between one and a thousand seeds from 0 upwards are allowed")
+    return tuple(dict.fromkeys(seeds))
+
+
+def _request(
+    path: Path, attacks: list[str] | None, defenses: list[str] | None, seeds: str | None, workers: int | None,
+    device: str, use_cache: bool, stall: float, experiment: str | None,
+) -> Request:  # fmt: skip
+    from safedl.pipeline.driver import Request
+    from safedl.profile.load import load
+
+    return Request(
+        profile=load(path), attacks=tuple(attacks or ()), defenses=tuple(defenses or ()),
+        seeds=parse_seeds(seeds) if seeds else None, workers=workers, device=device, use_cache=use_cache,
+        stall=stall, experiment=experiment,
+    )  # fmt: skip
+
+
+def _options(
+    attacks: list[str] | None, defenses: list[str] | None, seeds: str | None, workers: int | None,
+    device: str, no_cache: bool, stall: float,
+) -> list[str]:  # fmt: skip
+    """Return the options of `safedl run` that mean the same request."""
+    options = [f"--device={device}", f"--stall={stall}"]
+    options += [f"--attack={name}" for name in attacks or ()] + [f"--defense={name}" for name in defenses or ()]
+    options += [f"--seeds={seeds}"] if seeds else []
+    options += [f"--workers={workers}"] if workers else []
+    return options + (["--no-cache"] if no_cache else [])
+
+
+def _saved_request(workspace: Workspace, uid: str) -> Request:
+    """Return the request that an experiment was started with."""
+    from safedl.pipeline.driver import Request
+    from safedl.profile.load import load
+
+    saved = workspace.read_plan(uid)
+    options = saved["config"]["options"]
+    sequences = {k: tuple(options[k]) if options[k] is not None else None for k in ("attacks", "defenses", "seeds")}
+    path = workspace.experiment_folder(uid) / "profile.yaml"
+    if not path.is_file():
+        raise NotFoundError(f"experiment {uid} has lost its profile: {path}")
+    folders = tuple(Path(f) for f in saved["folders"])
+    return Request(profile=load(path), folders=folders, experiment=uid, **{**options, **sequences})
+
+
+def _drive(workspace: Workspace, request: Request, json: bool) -> None:
+    from safedl.cli.live import Preparation, make_view
+    from safedl.pipeline.driver import drive, prepare
+
+    if not os.environ.get("SAFEDL_DEBUG"):
+        warnings.simplefilter("ignore")  # what libraries say to developers; a run speaks through its events
+    with Preparation() as preparation:
+        prepared = prepare(workspace, request, preparation)
+    uid = prepared.request.experiment
+    assert uid is not None
+    _say_skipped(prepared)
+    with make_view(json) as view:
+        code, hanging = drive(workspace, prepared, view.handle)
+    if not json:
+        print_rows(workspace.summary(uid), title="")
+        _say_decision(workspace, prepared)
+    if code != 0:
+        note(f"not everything is done; go on with: safedl resume {uid}")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if hanging or code == 130:
+        os._exit(code)  # a thread that still computes would keep the interpreter from leaving
+    raise typer.Exit(code)
+
+
+def _say_skipped(prepared: Prepared) -> None:
+    for line in prepared.plan.skipped:
+        note(line)
+
+
+def _say_decision(workspace: Workspace, prepared: Prepared) -> None:
+    """Say where the report lies, and what it comes to; nothing where there was nothing to report on."""
+    from safedl.conclusions.gather import conclude
+    from safedl.conclusions.write import REPORT
+
+    try:
+        found = conclude(workspace.db, workspace.results, prepared.request.profile)
+    except SafedlError as error:
+        note(f"no report: {error}")
+        return
+    if found.facts.outcomes:
+        note(f"report: {workspace.results / REPORT}")
+        note(found.verdict)

@@ -1,0 +1,1 @@
+"""From what the store has measured to a decision: risk, comparison, report."""

@@ -1,0 +1,224 @@
+"""From a profile and the store to risk, advice, rankings and a decision.
+
+A profile's runs are those of its latest experiment, linked ones included, that do what the profile says today (same
+recipe and seed). A stage without such a run counts as not run: linking costs nothing, so running the profile again
+settles it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safedl.catalog.datasets import DATASETS
+from safedl.catalog.defense_tags import recommended
+from safedl.conclusions import notes
+from safedl.decision.decide import Decision, decide
+from safedl.decision.facts import AttackOutcome, PlannedRun, PrivacyBudget, ProfileFacts, mean_metrics, outcome
+from safedl.evaluation.comparison import Ranking, compare
+from safedl.plan import Stage, expand
+from safedl.profile.schema import Profile
+from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
+from safedl.risk.documents import RiskPoint
+from safedl.risk.effect import Metrics, measure_of, number
+from safedl.risk.recommend import Advice, recommend
+from safedl.store import connect, queries
+from safedl.store.queries import ExperimentRow
+from safedl.store.records import RunRow
+from safedl.store.results import Selection, evidence, results
+
+NOT_RUN = "not run"
+PAST = 20
+"""How many experiments the history of a profile's risk goes back."""
+ALL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """What is known about a profile. `experiment` is None if it never ran."""
+
+    profile: Profile
+    experiment: ExperimentRow | None
+    facts: ProfileFacts
+    decision: Decision
+    rankings: tuple[Ranking, ...]
+    advice: Mapping[str, Advice]
+    history: tuple[RiskPoint, ...]
+    system: Mapping[str, Any]
+    classes: tuple[str, ...]
+    """Names of the classes, in the data's order, as far as a baseline recorded them."""
+    metrics: Mapping[str, Metrics]
+    """All metrics of the profile's completed runs, by uid."""
+
+    @property
+    def assessments(self) -> tuple[RiskAssessment, ...]:
+        """The risk of each attack that was run."""
+        return tuple(o.risk for o in self.facts.outcomes)
+
+    @property
+    def verdict(self) -> str:
+        """Go or no-go in one line, with the reasons."""
+        return f"{self.decision.verdict}: {'; '.join(self.decision.reasons)}"
+
+
+def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
+    """Return what the store `db` and the files in `folder` (a workspace's `results/`) say about a profile.
+
+    Raises `StoreError` if the store cannot be used, `UsageError` for answers that cannot be read.
+    """
+    past = queries.experiments(db, name=profile.name, limit=PAST) if connect.exists(db) else []
+    experiment = past[0] if past else None
+    found = queries.runs(db, experiment=experiment.record.uid, limit=ALL) if experiment else []
+    seeds = sorted({row.record.seed for row in found}) or None
+    stages = expand(profile, seeds).stages
+    runs = _matched(stages, found)
+    completed = {id: row for id, row in runs.items() if row.status == "completed"}
+    baselines = _baselines(folder, completed)
+    rankings: tuple[Ranking, ...] = ()
+    if experiment:
+        uids = {row.record.uid for row in completed.values()}
+        rankings = compare(r for r in results(db, Selection(experiment=experiment.record.uid)) if r.uid in uids)
+    baseline = mean_metrics([row.metrics for row in completed.values() if row.record.kind == "baseline"])
+    outcomes = _outcomes(profile, stages, completed, baseline, rankings)
+    facts = ProfileFacts(
+        profile=profile.name,
+        threat_model=profile.threat_model,
+        baseline=baseline,
+        planned=tuple(_planned(stage, runs.get(stage.id), baselines) for stage in stages),
+        outcomes=outcomes,
+        budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
+        skipped=profile.skipped,
+    )
+    return Conclusions(
+        profile=profile,
+        experiment=experiment,
+        facts=facts,
+        decision=decide(facts, profile.acceptance, notes.read(folder, profile.name)),
+        rankings=rankings,
+        advice={o.risk.attack: _advice(db, o, completed) for o in outcomes},
+        history=tuple(_risk_point(db, row, profile) for row in reversed(past)),
+        system=_system(profile, experiment, completed, baselines),
+        classes=tuple(next((b["class_names"] for b in baselines.values() if "class_names" in b), ())),
+        metrics={row.record.uid: row.metrics for row in completed.values()},
+    )
+
+
+def _matched(stages: Sequence[Stage], found: Sequence[RunRow]) -> dict[str, RunRow]:
+    """Return the run of each stage, by the stage's id: a completed one, else the newest."""
+    by_recipe: dict[tuple[str, int], RunRow] = {}
+    for row in reversed(found):  # oldest first
+        key = row.record.recipe, row.record.seed
+        if key not in by_recipe or by_recipe[key].status != "completed":
+            by_recipe[key] = row
+    keys = {stage.id: (stage.recipe, stage.seed) for stage in stages}
+    return {id: by_recipe[key] for id, key in keys.items() if key in by_recipe}
+
+
+def _baselines(folder: Path, completed: Mapping[str, RunRow]) -> dict[int, dict[str, Any]]:
+    """Return the result documents of the baselines, by seed, as far as they can be read."""
+    documents = {}
+    for row in completed.values():
+        if row.record.kind == "baseline":
+            try:
+                documents[row.record.seed] = json.loads((folder / "runs" / row.record.uid / "result.json").read_text())
+            except (OSError, ValueError):
+                continue  # what is missing then shows in the check of recorded versions
+    return documents
+
+
+def _planned(stage: Stage, row: RunRow | None, baselines: Mapping[int, Mapping[str, Any]]) -> PlannedRun:
+    if row is None:
+        return PlannedRun(stage.id, stage.kind, NOT_RUN, stage.attack)
+    data = baselines.get(stage.seed, {}).get("fingerprint")
+    return PlannedRun(stage.id, stage.kind, row.status, stage.attack, row.record.uid, row.record.code, data)
+
+
+def _outcomes(
+    profile: Profile,
+    stages: Sequence[Stage],
+    completed: Mapping[str, RunRow],
+    baseline: Metrics,
+    rankings: Sequence[Ranking],
+) -> tuple[AttackOutcome, ...]:
+    found = []
+    for choice in profile.attacks:
+        spec = choice.spec
+        of_attack = [s for s in stages if s.kind == "attack" and s.attack == spec.name]
+        rows = [completed[s.id] for s in of_attack if s.id in completed]
+        if rows:
+            attack = MeasuredAttack(
+                spec.name, spec.category, spec.measure, mean_metrics([row.metrics for row in rows]),
+                of_attack[0].params, tuple(row.record.uid for row in rows),
+            )  # fmt: skip
+            ranking = next((r for r in rankings if r.attack == spec.name), None)
+            defended = ranking if ranking and any(e.kind == "defense" for e in ranking.entries) else None
+            found.append(outcome(attack, baseline, profile.threat_model, defended))
+    return tuple(found)
+
+
+def _budget(row: RunRow) -> PrivacyBudget:
+    target = number(row.record.params, "defense.epsilon")
+    return PrivacyBudget(row.record.uid, target or 0.0, number(row.metrics, "epsilon_spent"))
+
+
+def _advice(db: Path, found: AttackOutcome, completed: Mapping[str, RunRow]) -> Advice:
+    """Return the advice against an attack by what the store measured on its model and its data set's family."""
+    run = next(row.record for row in completed.values() if row.record.uid == found.risk.runs[0])
+    measured = evidence(db, found.risk.attack, family(run.dataset), run.model)
+    own = {e.defense for e in measured if e.dataset == run.dataset}
+    nearest = [e for e in measured if e.dataset == run.dataset or e.defense not in own]
+    return recommend(found.risk, recommended(found.risk.attack), nearest)
+
+
+def family(dataset: str) -> tuple[str, ...]:
+    """Return the built-in data sets with images of the same shape as `dataset`; one's own stands alone."""
+    known = DATASETS.get(dataset)
+    return tuple(name for name, spec in DATASETS.items() if known and spec.shape == known.shape) or (dataset,)
+
+
+def _risk_point(db: Path, experiment: ExperimentRow, profile: Profile) -> RiskPoint:
+    """Return the risk as one experiment found it, under the threat model that its profile had then."""
+    uid = experiment.record.uid
+    threats = experiment.record.config.get("profile", {}).get("threat_model") or profile.threat_model
+    rows = {
+        kind: queries.runs(db, experiment=uid, kind=kind, status="completed", limit=ALL)
+        for kind in ("baseline", "attack")
+    }
+    baseline = mean_metrics([row.metrics for row in rows["baseline"]])
+    scores = {}
+    for name in sorted({row.record.attack or "" for row in rows["attack"]}):
+        runs = [row for row in rows["attack"] if row.record.attack == name]
+        first = runs[0].record
+        params = {k.removeprefix("attack."): v for k, v in first.params.items() if k.startswith("attack.")}
+        category: Any = first.category
+        means = mean_metrics([row.metrics for row in runs])
+        attack = MeasuredAttack(name, category, measure_of(name, category), means, params)
+        scores[name] = assess(attack, baseline, threats).risk_score
+    return RiskPoint(experiment.record.created_at[:19].replace("T", " "), uid, scores)
+
+
+def _system(
+    profile: Profile,
+    experiment: ExperimentRow | None,
+    completed: Mapping[str, RunRow],
+    baselines: Mapping[int, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return what was tested, for the report: data, model, training, versions, place."""
+    runs = [row.record for row in completed.values()]
+    facts: dict[str, Any] = {
+        "profile": str(profile.path) if profile.path else profile.name,
+        "experiment": experiment.record.uid if experiment else None,
+        "seeds": sorted({run.seed for run in runs}),
+    }
+    for document in list(baselines.values())[:1]:
+        facts |= {key: document.get(key) for key in ("train_images", "trusted_images", "test_images", "layer")}
+    if runs:
+        sections = ("dataset.", "model.", "training.")
+        facts |= {k: v for k, v in runs[0].params.items() if k.startswith(sections) and v is not None}
+        facts |= {f"version of {k}": v for k, v in runs[0].versions.items() if v}
+        facts |= {"host": runs[0].host, "device": runs[0].device}
+    facts["data fingerprints"] = sorted({str(d["fingerprint"]) for d in baselines.values() if "fingerprint" in d})
+    return {key: value for key, value in facts.items() if value not in (None, [], {})}

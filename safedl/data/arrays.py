@@ -1,0 +1,171 @@
+"""Arrays and tensors of images, as they come from `.npz` files and user modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safedl.data.imageset import ImageSet, Raw
+from safedl.errors import UsageError
+
+CHANNELS = (1, 3)
+KEYS = {
+    "x_train": ("x_train", "train_images"),
+    "y_train": ("y_train", "train_labels"),
+    "x_test": ("x_test", "test_images"),
+    "y_test": ("y_test", "test_labels"),
+    "classes": ("classes",),
+    "sources": ("sources",),
+}
+"""What an `.npz` file or a dictionary may hold, under either name; `sources` tells who contributed each image."""
+
+
+def read_npz(path: Path) -> Raw:
+    """Return the images in an `.npz` file. Raises `UsageError` naming file and array; pickled objects are refused."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files if any(name in known for known in KEYS.values())}
+    except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
+        hint = "it holds pickled objects, which are not loaded" if "allow_pickle" in str(error) else str(error)
+        raise UsageError(f"cannot read {path}: {hint or type(error).__name__}") from None
+    return from_mapping(arrays, str(path))
+
+
+def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
+    """Return the data set in `x_train`, `y_train` and, if there, `x_test`, `y_test`, `classes`, `sources`.
+
+    Images: see `to_images`. Labels: whole numbers 0 to K - 1 with every class in the training part, or texts.
+    Raises `UsageError` that begins with `where`.
+    """
+    found = {ours: next((values[n] for n in names if values.get(n) is not None), None) for ours, names in KEYS.items()}
+    for key in ("x_train", "y_train"):
+        if found[key] is None:
+            raise UsageError(
+                f"{where}: no {' or '.join(KEYS[key])}; it has: {', '.join(map(str, values)) or 'nothing'}"
+            )
+    if (found["x_test"] is None) != (found["y_test"] is None):
+        raise UsageError(f"{where}: test images and test labels must come together")
+    train_images = to_images(found["x_train"], f"{where}: x_train")
+    given = None if found["classes"] is None else tuple(str(name) for name in found["classes"])
+    train_labels, names = _to_labels(found["y_train"], given, f"{where}: y_train")
+    sources = None if found["sources"] is None else _to_sources(found["sources"], len(train_images), where)
+    train = _image_set(train_images, train_labels, f"{where}: x_train", sources)
+    classes = _check_classes(train_labels, names, where)
+    if found["x_test"] is None:
+        return Raw(classes, train)
+    test_images = to_images(found["x_test"], f"{where}: x_test")
+    if test_images.shape[1:] != train_images.shape[1:]:
+        raise UsageError(
+            f"{where}: test images are {list(test_images.shape[1:])}, training images {list(train_images.shape[1:])}"
+        )
+    test_labels, _ = _to_labels(found["y_test"], classes, f"{where}: y_test")
+    if len(test_labels) and int(test_labels.max()) >= len(classes):
+        raise UsageError(
+            f"{where}: y_test has class {int(test_labels.max())}, the training labels end at {len(classes) - 1}"
+        )
+    return Raw(classes, train, _image_set(test_images, test_labels, f"{where}: x_test"))
+
+
+def to_images(values: Any, where: str) -> Tensor:
+    """Return images as uint8 [N, C, H, W], C 1 or 3.
+
+    Taken are N x H x W, N x H x W x C and N x C x H x W (where both fit, arrays have their channels last, tensors
+    first); whole numbers 0 to 255, or floats in [0, 1]. Raises `UsageError` that begins with `where`.
+    """
+    channels_last = not isinstance(values, Tensor)
+    images = _tensor(values, where)
+    if images.ndim == 3:
+        images = images.unsqueeze(1)
+    elif images.ndim == 4:
+        fits = {last: images.shape[3 if last else 1] in CHANNELS for last in (True, False)}
+        if not any(fits.values()):
+            raise UsageError(f"{where}: shape {list(images.shape)} has no axis of 1 or 3 channels")
+        if channels_last if fits[channels_last] else not channels_last:
+            images = images.permute(0, 3, 1, 2)
+    else:
+        raise UsageError(f"{where}: shape {list(images.shape)}; expected N x H x W or N x H x W x C")
+    if images.numel() == 0:
+        raise UsageError(f"{where}: no images in shape {list(images.shape)}")
+    return _to_uint8(images, where).contiguous()
+
+
+def _to_uint8(images: Tensor, where: str) -> Tensor:
+    if images.dtype == torch.uint8:
+        return images
+    low, high = float(images.min()), float(images.max())
+    if images.is_floating_point():
+        if not (low >= 0 and high <= 1):
+            raise UsageError(
+                f"{where}: floats must lie in [0, 1], found {low:g} to {high:g}; "
+                "leave normalisation out, it is part of the model"
+            )
+        return images.mul(255).round().to(torch.uint8)
+    if images.dtype == torch.bool:
+        return images.to(torch.uint8) * 255
+    if low < 0 or high > 255:
+        raise UsageError(f"{where}: whole numbers must lie in 0 to 255, found {low:g} to {high:g}")
+    return images.to(torch.uint8)
+
+
+def _tensor(values: Any, where: str) -> Tensor:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    try:
+        return torch.from_numpy(np.ascontiguousarray(values))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{where}: cannot be used as numbers: {error}") from None
+
+
+def _to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Return labels int64 [N] and the classes' names: those given, for texts else the sorted texts, else None."""
+    flat = values if isinstance(values, Tensor) else np.asarray(values)
+    if flat.ndim == 2 and flat.shape[1] == 1:
+        flat = flat.reshape(-1)
+    if flat.ndim != 1:
+        raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}")
+    if isinstance(flat, np.ndarray) and flat.dtype.kind in "US":
+        texts, index = np.unique(flat.astype(str), return_inverse=True)
+        names = names or tuple(texts.tolist())
+        unknown = [text for text in texts.tolist() if text not in names]
+        if unknown:
+            raise UsageError(f"{where}: unknown class '{unknown[0]}'; known: {', '.join(names)}")
+        return torch.tensor([names.index(text) for text in texts.tolist()])[torch.from_numpy(index)], names
+    numbers = _tensor(flat, where)
+    if numbers.is_floating_point() and not torch.equal(numbers, numbers.round()):
+        raise UsageError(f"{where}: labels must be whole numbers")
+    labels = numbers.long()
+    if len(labels) and int(labels.min()) < 0:
+        raise UsageError(f"{where}: labels must be 0 or more, found {int(labels.min())}")
+    return labels, names
+
+
+def _check_classes(labels: Tensor, names: tuple[str, ...] | None, where: str) -> tuple[str, ...]:
+    """Return the classes' names (numbers, if they have none); each class must have a training image."""
+    present: list[int] = labels.unique().tolist()
+    names = names or tuple(str(c) for c in range(len(present)))
+    if present != list(range(len(names))):
+        missing = next((c for c in range(len(names)) if c not in set(present)), None)
+        problem = f"class {missing} has no image" if missing is not None else f"class {present[-1]} has no name"
+        raise UsageError(f"{where}: training labels must be 0 to {len(names) - 1}, each at least once; {problem}")
+    if len(names) < 2:
+        raise UsageError(f"{where}: one class; a classifier needs two or more")
+    return names
+
+
+def _to_sources(values: Any, count: int, where: str) -> Tensor:
+    """Return ids int64 [N] of who contributed each image; names are numbered in sorted order."""
+    flat = np.asarray(values).reshape(-1)
+    if len(flat) != count:
+        raise UsageError(f"{where}: sources: {len(flat)} for {count} training images")
+    return torch.from_numpy(np.unique(flat, return_inverse=True)[1]).long()
+
+
+def _image_set(images: Tensor, labels: Tensor, where: str, sources: Tensor | None = None) -> ImageSet:
+    if len(images) != len(labels):
+        raise UsageError(f"{where}: {len(images)} images, but {len(labels)} labels")
+    return ImageSet(images, labels, sources)

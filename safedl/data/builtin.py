@@ -1,0 +1,181 @@
+"""The built-in data sets: digits from scikit-learn, the others from torchvision's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+from sklearn.datasets import load_digits
+from torch import Tensor
+from torchvision import datasets
+
+from safedl.catalog.settings import DatasetSettings
+from safedl.data import gtsrb
+from safedl.data.download import Archive, fetch
+from safedl.data.imageset import ImageSet, Raw
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+DIGITS = tuple(str(c) for c in range(10))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A set of torchvision: how to open its training or test part, and what to fetch."""
+
+    open: Callable[[Path, bool, bool], Any]
+    archives: tuple[Archive, ...]
+    classes: tuple[str, ...] = ()
+
+
+def read_builtin(
+    settings: DatasetSettings, folders: Sequence[Path], shape: tuple[int, int, int] | None, progress: Progress
+) -> Raw:
+    """Return a built-in data set, fetched first where it is absent and `download` is true.
+
+    Raises `UsageError` that says where it was looked for and how to get it.
+    """
+    name = settings.name
+    if name == "digits":
+        return _digits()
+    root = data_folder(settings.root, folders)
+    try:
+        return _read(name, root, shape, progress)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    if not settings.download:
+        raise UsageError(
+            f"data set '{name}' is not in {root}; set dataset.download: true to fetch it, "
+            "or dataset.root or SAFEDL_DATA to the folder that holds it"
+        )
+    _download(name, root, progress)
+    try:
+        return _read(name, root, shape, progress)
+    except FileNotFoundError as error:
+        raise UsageError(f"data set '{name}' in {root} is incomplete after its download: {error}") from None
+
+
+def data_folder(root: str | None, folders: Sequence[Path]) -> Path:
+    """Return where built-in data sets lie: `root` (below one of `folders`), else SAFEDL_DATA, else a cache folder."""
+    if root:
+        candidates = [folder / Path(root).expanduser() for folder in folders or [Path()]]
+        return next((c for c in candidates if c.is_dir()), candidates[-1]).absolute()
+    if os.environ.get("SAFEDL_DATA"):
+        return Path(os.environ["SAFEDL_DATA"]).expanduser().absolute()
+    return user_cache_path("safedl", appauthor=False) / "data"
+
+
+def _digits() -> Raw:
+    """Return scikit-learn's 1,797 digits, 8x8 grey, scaled from 0..16 to 0..255."""
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
+    return Raw(DIGITS, ImageSet(images, torch.from_numpy(bunch.target).long()), None)
+
+
+def _read(name: str, root: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
+    """Return the set as it lies below `root`. Raises `FileNotFoundError` if it is not there."""
+    if name == "gtsrb":
+        return gtsrb.read_gtsrb(root, shape, progress)
+    source = _SOURCES[name]
+    progress.step(f"read {name}", 0, 2)
+    train = _open(source, name, root, True)
+    progress.step(f"read {name}", 1, 2)
+    test = _open(source, name, root, False)
+    progress.step(f"read {name}", 2, 2)
+    return Raw(source.classes or tuple(train.classes), _image_set(name, train), _image_set(name, test))
+
+
+def _open(source: _Source, name: str, root: Path, train: bool) -> Any:
+    try:
+        return source.open(root, train, False)
+    except RuntimeError as error:
+        if "not found" in str(error):
+            raise FileNotFoundError(str(error)) from None
+        raise UsageError(f"data set '{name}' in {root} cannot be read: {error}") from None
+    except (OSError, ValueError, AssertionError, EOFError) as error:
+        raise UsageError(
+            f"data set '{name}' in {root} is damaged; delete it to have it fetched again ({error})"
+        ) from None
+
+
+def _image_set(name: str, part: Any) -> ImageSet:
+    """Return a part of a torchvision set, read as a whole."""
+    if name == "svhn":
+        return ImageSet(torch.from_numpy(part.data), torch.from_numpy(part.labels).long())
+    labels = torch.as_tensor(part.targets).long()
+    if isinstance(part.data, Tensor):
+        # EMNIST's files hold its images transposed.
+        images = part.data.transpose(1, 2) if name == "emnist" else part.data
+        return ImageSet(images.unsqueeze(1).contiguous(), labels)
+    return ImageSet(torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), labels)
+
+
+def _download(name: str, root: Path, progress: Progress) -> None:
+    """Fetch and unpack a set; one process or thread at a time."""
+    progress.log(f"data set '{name}' is not in {root}: fetching it")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / f".{name}.lock", thread_local=False)
+        while True:
+            try:
+                lock.acquire(timeout=0.2)
+                break
+            except Timeout:
+                progress.step("wait for another download", 0, 1)
+    except OSError as error:
+        raise UsageError(f"cannot write to {root}: {error}; set dataset.root or SAFEDL_DATA") from None
+    source = _SOURCES[name]
+    try:
+        fetch(source.archives, root, progress)
+        progress.log(f"unpacking {name}")
+        for train in (True, False):
+            source.open(root, train, True)
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"cannot unpack data set '{name}' in {root}: {error}") from None
+    finally:
+        lock.release()
+
+
+def _idx(kind: type[datasets.MNIST], classes: tuple[str, ...] = ()) -> _Source:
+    """Return the source of a set in MNIST's file format."""
+    archives = tuple(
+        Archive(tuple(f"{mirror}{file}" for mirror in kind.mirrors), f"{kind.__name__}/raw/{file}", md5)
+        for file, md5 in kind.resources
+    )
+    return _Source(lambda root, train, download: kind(root, train=train, download=download), archives, classes)
+
+
+def _cifar(kind: type[datasets.CIFAR10]) -> _Source:
+    archive = Archive((kind.url,), kind.filename, kind.tgz_md5)
+    return _Source(lambda root, train, download: kind(root, train=train, download=download), (archive,))
+
+
+def _part(train: bool) -> str:
+    return "train" if train else "test"
+
+
+_SOURCES = {
+    "mnist": _idx(datasets.MNIST, DIGITS),
+    "fashionmnist": _idx(datasets.FashionMNIST),
+    "kmnist": _idx(datasets.KMNIST),
+    "cifar10": _cifar(datasets.CIFAR10),
+    "cifar100": _cifar(datasets.CIFAR100),
+    "svhn": _Source(
+        lambda root, train, download: datasets.SVHN(root, split=_part(train), download=download),
+        tuple(Archive((url,), file, md5) for url, file, md5 in map(datasets.SVHN.split_list.get, ("train", "test"))),
+        DIGITS,
+    ),
+    "emnist": _Source(
+        lambda root, train, download: datasets.EMNIST(root, split="balanced", train=train, download=download),
+        (Archive((datasets.EMNIST.url,), "EMNIST/raw/gzip.zip", datasets.EMNIST.md5),),
+    ),
+    "gtsrb": _Source(
+        lambda root, train, download: datasets.GTSRB(root, split=_part(train), download=download), gtsrb.ARCHIVES
+    ),
+}

@@ -1,0 +1,119 @@
+"""Image files to tensors: any mode and size that Pillow reads."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+MAX_PIXELS = 50_000_000
+"""Larger images are refused: a few bytes on disk may unpack to gigabytes."""
+MAX_SIDE = 256
+"""Images of one size are kept as they are up to this side, in pixels."""
+DEFAULT_SIDE = 32
+"""Others are resized to squares of this side, unless the profile asks for a size."""
+
+_DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_GREY = {"1", "L", "LA", "La", *_DEEP_GREY}
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused below, with the file's name
+
+
+def read_images(
+    files: Sequence[Path], shape: tuple[int, int, int] | None, progress: Progress, resize: bool = False
+) -> Tensor:
+    """Return the images in `files` as uint8 [N, C, H, W]: grey (C = 1) if all of them are, else RGB (C = 3).
+
+    Height and width are those of `shape` (C, H, W) if given, else the images' own where they agree and are at most
+    256 pixels, else 32x32; `resize` asks for 32x32 at once. Raises `UsageError` naming the file that cannot be read.
+    """
+    sizes, grey = set(), True
+    for number, file in enumerate(files, start=1):
+        size, mode = _look(file)
+        sizes.add(size)
+        grey = grey and mode in _GREY
+        if number % 200 == 0:
+            progress.step("look at images", number, len(files))
+    width, height = target_size(sizes, shape, progress, resize)
+    images = torch.empty(len(files), 1 if grey else 3, height, width, dtype=torch.uint8)
+    for number, file in enumerate(files, start=1):
+        images[number - 1] = _decode(file, grey, (width, height))
+        if number % 50 == 0 or number == len(files):
+            progress.step("read images", number, len(files))
+    return images
+
+
+def target_size(
+    sizes: set[tuple[int, int]], shape: tuple[int, int, int] | None, progress: Progress, resize: bool = False
+) -> tuple[int, int]:
+    """Return the width and height that images of these sizes are read at: see `read_images`."""
+    if shape is not None:
+        return shape[2], shape[1]
+    if not resize and len(sizes) == 1 and max(next(iter(sizes))) <= MAX_SIDE:
+        return next(iter(sizes))
+    progress.log(
+        f"images of {len(sizes)} sizes are resized to {DEFAULT_SIDE}x{DEFAULT_SIDE}; model.input_shape chooses another"
+    )
+    return DEFAULT_SIDE, DEFAULT_SIDE
+
+
+def to_pixels(image: Image.Image, grey: bool, size: tuple[int, int]) -> Tensor:
+    """Return an image as uint8 [C, H, W], resized to `size` (width, height) if it has another."""
+    if image.mode in _DEEP_GREY:
+        # Pillow's own conversion cuts 16-bit values off at 255.
+        image = Image.fromarray((np.asarray(image).clip(0, 65_535) >> 8).astype(np.uint8))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = image.convert("L" if grey else "RGB")
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(image)).reshape(size[1], size[0], -1).permute(2, 0, 1)
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Return whether an image has one channel."""
+    return image.mode in _GREY
+
+
+def _look(file: Path) -> tuple[tuple[int, int], str]:
+    """Return size (width, height) and mode from the file's header."""
+    image = _open(file)
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise UsageError(f"{file} has {width}x{height} pixels; at most {MAX_PIXELS:,} are read")
+        if image.mode == "F":
+            raise UsageError(f"{file} holds floating-point values; save it as 8-bit")
+        return image.size, image.mode
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return Image.open(file)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything
+        raise _unreadable(file, error) from None
+
+
+def _decode(file: Path, grey: bool, size: tuple[int, int]) -> Tensor:
+    try:
+        with Image.open(file) as image:
+            image.draft(None, size)  # JPEG: decode at half, a quarter or an eighth where that is enough
+            return to_pixels(image, grey, size)
+    except Exception as error:  # noqa: BLE001 - decoders raise anything
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(file: Path, error: Any) -> UsageError:
+    if isinstance(error, Image.DecompressionBombError):
+        return UsageError(f"{file} has too many pixels; at most {MAX_PIXELS:,} are read")
+    reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
+    return UsageError(f"cannot read image {file}: {reason}")

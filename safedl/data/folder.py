@@ -1,0 +1,73 @@
+"""Image folders: `train/<class>/` and `test/<class>/`, or just `<class>/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from safedl.data.decode import read_images
+from safedl.data.imageset import ImageSet, Raw
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+SIDECARS = {".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".db", ".ini"}
+"""Files that often lie beside images; hidden files are passed over too."""
+
+
+def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
+    """Return the images below `folder`; the names of its subfolders are the classes, numbers in numeric order.
+
+    Every file must be an image, hidden files and notes (`.csv`, `.txt` ...) apart. For `shape` see `read_images`.
+    Raises `UsageError` naming the folder or file that cannot be used.
+    """
+    train_root = folder / "train" if (folder / "train").is_dir() else folder
+    test_root = folder / "test" if train_root != folder and (folder / "test").is_dir() else None
+    classes = _classes(train_root)
+    if not classes:
+        raise UsageError(
+            f"dataset.path: {train_root} holds no class folders; expected train/<class>/ and test/<class>/, or <class>/"
+        )
+    train = {name: _files(train_root / name, progress) for name in classes}
+    for name, files in train.items():
+        if not files:
+            raise UsageError(f"dataset.path: class folder {train_root / name} holds no images")
+    if len(classes) < 2:
+        raise UsageError(f"dataset.path: {train_root} holds one class, '{classes[0]}'; a classifier needs two or more")
+    test = _test_files(test_root, classes, progress) if test_root else {}
+    files = [file for part in (train, test) for name in classes for file in part.get(name, ())]
+    images = read_images(files, shape, progress)
+    labels = torch.cat([_labels(classes, train), _labels(classes, test)])
+    count = sum(map(len, train.values()))
+    first = ImageSet(images[:count], labels[:count])
+    return Raw(tuple(classes), first, ImageSet(images[count:], labels[count:]) if test_root else None)
+
+
+def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str, list[Path]]:
+    unknown = [name for name in _classes(root) if name not in classes]
+    if unknown:
+        raise UsageError(f"dataset.path: {root / unknown[0]} is a class that the training part does not have")
+    found = {name: _files(root / name, progress) for name in _classes(root)}
+    if not any(found.values()):
+        raise UsageError(f"dataset.path: {root} holds no images")
+    return found
+
+
+def _classes(root: Path) -> list[str]:
+    names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
+    numbers = all(name.isdecimal() for name in names)
+    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
+
+
+def _files(folder: Path, progress: Progress) -> list[Path]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    images = [p for p in files if p.suffix.lower() not in SIDECARS]
+    if len(images) < len(files):
+        progress.log(f"passed over {len(files) - len(images)} files in {folder} that are not images")
+    return images
+
+
+def _labels(classes: list[str], files: dict[str, list[Path]]) -> Tensor:
+    counts = torch.tensor([len(files.get(name, ())) for name in classes])
+    return torch.repeat_interleave(torch.arange(len(classes)), counts)

@@ -1,0 +1,130 @@
+"""Data sets of the user's own: a module that defines `get_dataset()`.
+
+It returns one of
+
+- `(train, test)`, each a `torch.utils.data.Dataset` of (image, label) or a pair (images, labels);
+- one such data set or pair alone, which is then split by seed;
+- `(x_train, y_train, x_test, y_test)`;
+- a dictionary with these four names, of which the last two may be missing, and perhaps `classes` (names)
+  and `sources` (who contributed each training image).
+
+Images are tensors or arrays as in `safedl.data.arrays.to_images`, or Pillow images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from safedl.data.arrays import from_mapping, to_images
+from safedl.data.decode import is_grey, target_size, to_pixels
+from safedl.data.imageset import Raw
+from safedl.data.usercode import call
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+CHUNK = 512
+
+
+def read_module(path: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
+    """Return what `get_dataset()` of the module at `path` gives. Raises `UsageError` naming the module.
+
+    `shape` (C, H, W) is the size that Pillow images are resized to.
+    """
+    where = f"get_dataset() of {path}"
+    result = call(path, "get_dataset", {}, {}, progress)
+    if isinstance(result, Mapping):
+        return from_mapping(result, where)
+    if isinstance(result, tuple | list) and len(result) == 4:
+        return from_mapping(dict(zip(("x_train", "y_train", "x_test", "y_test"), result, strict=True)), where)
+    if not isinstance(result, tuple | list) or _is_pair(result):
+        train, test = result, None
+    elif len(result) == 2:
+        train, test = result
+    else:
+        raise UsageError(f"{where} returned {len(result)} values; expected (train, test) or a dictionary")
+    values = _part(train, "train", where, shape, progress)
+    if test is not None:
+        values |= _part(test, "test", where, shape, progress)
+    names = getattr(train, "classes", None)
+    return from_mapping(values | ({"classes": names} if names else {}), where)
+
+
+def _is_pair(value: Any) -> bool:
+    """Return whether a value is (images, labels), rather than (train, test)."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    dimensions = [np.ndim(v) if isinstance(v, Tensor | np.ndarray | list) else None for v in value]
+    return dimensions[0] in (3, 4) and dimensions[1] in (1, 2)
+
+
+def _part(data: Any, part: str, where: str, shape: tuple[int, int, int] | None, progress: Progress) -> dict[str, Any]:
+    """Return `x_<part>` and `y_<part>` of a data set or a pair."""
+    images: Any
+    labels: Any
+    if isinstance(data, TensorDataset) and len(data.tensors) == 2:
+        images, labels = data.tensors
+    elif _is_pair(data):
+        images, labels = data
+    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        images, labels = _collect(data, f"{where}: {part}", shape, progress)
+    else:
+        raise UsageError(
+            f"{where} returned {type(data).__name__} for {part}; expected a torch Dataset or (images, labels)"
+        )
+    return {f"x_{part}": images, f"y_{part}": labels}
+
+
+def _collect(
+    data: Any, where: str, shape: tuple[int, int, int] | None, progress: Progress
+) -> tuple[Tensor, list[int] | list[str]]:
+    """Return the images, uint8 [N, C, H, W], and labels of a data set that is read item by item."""
+    pictures: list[Image.Image] = []
+    chunk: list[Any] = []
+    parts: list[Tensor] = []
+    labels: list[Any] = []
+    total = len(data)
+    for number in range(total):
+        image, label = _item(data, number, where)
+        labels.append(label)
+        (pictures if isinstance(image, Image.Image) else chunk).append(image)
+        if len(chunk) == CHUNK or (chunk and number + 1 == total):
+            parts.append(to_images(_stack(chunk, where), where))
+            chunk.clear()
+        if number % 100 == 0 or number + 1 == total:
+            progress.step("read images", number + 1, total)
+    if pictures and parts:
+        raise UsageError(f"{where}: some images are Pillow images, some are not")
+    if pictures:
+        size = target_size({p.size for p in pictures}, shape, progress)
+        grey = all(map(is_grey, pictures))
+        parts.append(torch.stack([to_pixels(p, grey, size) for p in pictures]))
+    if not parts:
+        raise UsageError(f"{where}: no images")
+    if len({p.shape[1:] for p in parts}) > 1:
+        raise UsageError(f"{where}: images of different shapes")
+    return torch.cat(parts), labels
+
+
+def _item(data: Any, number: int, where: str) -> tuple[Any, Any]:
+    try:
+        image, label = data[number]
+        return image, label if isinstance(label, str) else int(label)
+    except Exception as error:
+        raise UsageError(f"{where}: item {number} is no (image, label): {type(error).__name__}: {error}") from error
+
+
+def _stack(chunk: list[Any], where: str) -> Tensor | np.ndarray:
+    try:
+        if all(isinstance(image, Tensor) for image in chunk):
+            return torch.stack(chunk)
+        return np.stack([np.asarray(image) for image in chunk])
+    except (ValueError, RuntimeError):
+        raise UsageError(f"{where}: images of different shapes; resize them to one") from None

@@ -1,0 +1,41 @@
+"""Which source a data set comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safedl.catalog import datasets as catalog
+from safedl.catalog.settings import DatasetSettings
+from safedl.data.arrays import read_npz
+from safedl.data.builtin import read_builtin
+from safedl.data.folder import read_folder
+from safedl.data.imageset import Raw
+from safedl.data.module import read_module
+from safedl.data.usercode import find
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+
+def read(
+    settings: DatasetSettings, folders: Sequence[Path], shape: tuple[int, int, int] | None, progress: Progress
+) -> Raw:
+    """Return the images that `settings` name: `path`, else the module of a custom set, else a built-in set.
+
+    `shape` (C, H, W): the height and width to which image files are resized.
+    Raises `UsageError` if they cannot be read.
+    """
+    if settings.path:
+        path = find(settings.path, folders, "dataset.path")
+    elif settings.type == "custom":
+        path = find(settings.name, folders, "dataset.name")
+    else:
+        catalog.dataset(settings.name)
+        return read_builtin(settings, folders, shape, progress)
+    if path.is_dir():
+        return read_folder(path, shape, progress)
+    if path.suffix == ".npz":
+        return read_npz(path)
+    if path.suffix == ".py":
+        return read_module(path, shape, progress)
+    raise UsageError(f"{path} is neither an image folder nor an .npz file nor a module (.py)")

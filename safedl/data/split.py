@@ -1,0 +1,44 @@
+"""Train, trusted holdout and test: who is in which part, by seed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from safedl.data.imageset import ImageSet
+
+TRUSTED_PER_CLASS = 20
+TRUSTED_CLASS_SHARE = 0.2
+
+
+def by_class(labels: Tensor, counts: dict[int, int], rng: torch.Generator) -> Tensor:
+    """Return a mask bool [N] that takes `counts[c]` random samples of each class c."""
+    taken = torch.zeros(len(labels), dtype=torch.bool)
+    for label, count in sorted(counts.items()):
+        members = (labels == label).nonzero().flatten()
+        taken[members[torch.randperm(len(members), generator=rng)[:count]]] = True
+    return taken
+
+
+def trusted_counts(labels: Tensor, fraction: float) -> dict[int, int]:
+    """Return how many samples of each class are held out as trusted.
+
+    `fraction` of the class, but at least 20, and never more than a fifth of the class; 0 holds out none.
+    """
+    counts = {}
+    for label, size in enumerate(torch.bincount(labels).tolist()):
+        wanted = max(round(fraction * size), TRUSTED_PER_CLASS) if fraction else 0
+        counts[label] = min(wanted, int(TRUSTED_CLASS_SHARE * size))
+    return counts
+
+
+def hold_out(data: ImageSet, counts: dict[int, int], rng: torch.Generator) -> tuple[ImageSet, ImageSet]:
+    """Return `data` without the held-out samples, and the held-out ones."""
+    taken = by_class(data.labels, counts, rng)
+    return data.select(~taken), data.select(taken)
+
+
+def subset(data: ImageSet, per_class: int, rng: torch.Generator) -> ImageSet:
+    """Return at most `per_class` random samples of each class, in their order."""
+    counts = dict.fromkeys(range(int(data.labels.max()) + 1), per_class)
+    return data.select(by_class(data.labels, counts, rng))

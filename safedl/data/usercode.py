@@ -1,0 +1,85 @@
+"""Files and modules that a profile names: where they are found, and how a module's function is called."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safedl.errors import UsageError
+from safedl.progress import Progress
+
+
+def find(name: str, folders: Sequence[Path], key: str) -> Path:
+    """Return the absolute path of the file or folder `name`: absolute, or in the first of `folders` that has it.
+
+    Without folders it is looked for in the current one. Raises `UsageError` naming the profile's `key`.
+    """
+    path = Path(name).expanduser()
+    candidates = [path] if path.is_absolute() else [folder / path for folder in folders or [Path()]]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate.absolute()
+    raise UsageError(
+        f"{key}: no such file: {name} (looked in {', '.join(str(c.absolute().parent) for c in candidates)})"
+    )
+
+
+def call(
+    path: Path, function: str, arguments: Mapping[str, Any], optional: Mapping[str, Any], progress: Progress
+) -> Any:
+    """Run the module at `path` and return what its `function(**arguments)` returns.
+
+    Of `optional` it is given what its signature names. The module may import its neighbours.
+    Raises `UsageError` with the last line of the traceback for anything that goes wrong in it.
+    """
+    progress.log(f"running {path.name}, which the profile names: {function}()")
+    name = f"safedl_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is not a Python module (.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+        if not callable(getattr(module, function, None)):
+            raise UsageError(f"{path} defines no function {function}()")
+        defined = getattr(module, function)
+        return defined(**arguments, **_accepted(defined, optional))
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"{function}() of {path}{_where(error, path)} failed: {_last_line(error)}") from error
+    finally:
+        sys.path.remove(str(path.parent))
+
+
+def code_digest(path: Path) -> str:
+    """Return the sha256 over a module and the modules beside it, which it may import."""
+    state = hashlib.sha256()
+    for file in sorted({path, *path.parent.glob("*.py")}):
+        state.update(f"{file.name if file != path else ''}\0{hashlib.sha256(file.read_bytes()).hexdigest()}\0".encode())
+    return state.hexdigest()
+
+
+def _accepted(function: Any, optional: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return dict(optional)
+    return {name: value for name, value in optional.items() if name in parameters}
+
+
+def _last_line(error: BaseException) -> str:
+    return traceback.format_exception_only(error)[-1].strip()
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """Return the last line of the user's module that the error passed through."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == path]
+    return f", line {lines[-1]}," if lines else ""

@@ -1,0 +1,92 @@
+"""What a decision rests on: the planned runs, and for each attack its risk before and after the best defense."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from safedl.evaluation.comparison import Entry, Ranking
+from safedl.evaluation.statistics import estimate
+from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
+from safedl.risk.effect import Metrics, number
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One stage of the profile's plan and the run that executed it.
+
+    `uid` is None where it was never run; `code` and `data`: the versions it recorded (data: a fingerprint).
+    """
+
+    stage: str
+    kind: str
+    status: str
+    attack: str | None = None
+    uid: str | None = None
+    code: str | None = None
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class PrivacyBudget:
+    """What a differentially private training was allowed to spend, `target` ε, and what it spent (None: not known)."""
+
+    uid: str
+    target: float
+    spent: float | None
+
+
+@dataclass(frozen=True)
+class AttackOutcome:
+    """An attack before and after its best defense; `best` is None where no defense is worth more than none.
+
+    `residual` is then the undefended risk. `attacked` and `final`: metrics (means over seeds) of the attacked model and
+    of the one that would ship; `evidence`: uids of the runs that `final` comes from.
+    """
+
+    risk: RiskAssessment
+    attacked: Metrics
+    ranking: Ranking | None
+    best: Entry | None
+    residual: RiskAssessment
+    final: Metrics
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ProfileFacts:
+    """Everything a decision about a profile needs. `baseline`: the clean model's metrics, means over seeds."""
+
+    profile: str
+    threat_model: Mapping[str, Any]
+    baseline: Metrics
+    planned: tuple[PlannedRun, ...]
+    outcomes: tuple[AttackOutcome, ...]
+    budgets: tuple[PrivacyBudget, ...] = ()
+    skipped: tuple[str, ...] = ()
+    """One line for each attack or defense that the profile names and that is not simulated."""
+
+
+def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float]:
+    """Return the mean of each metric over the runs that measured it."""
+    names = {name for row in rows for name in row}
+    columns = {name: [v for v in (number(row, name) for row in rows) if v is not None] for name in sorted(names)}
+    return {name: estimate(values).mean for name, values in columns.items() if values}
+
+
+def outcome(
+    attack: MeasuredAttack, baseline: Metrics, threat_model: Mapping[str, Any], ranking: Ranking | None
+) -> AttackOutcome:
+    """Return an attack's risk, its best defense by `ranking` (of `score.final`), and the risk that is left.
+
+    The residual risk is Module 3's formula on the defended model: its accuracy and ASR, the attack's visibility.
+    """
+    risk = assess(attack, baseline, threat_model)
+    best = ranking.best if ranking and risk.effective else None
+    if best is None:
+        return AttackOutcome(risk, attack.metrics, ranking, None, risk, attack.metrics, attack.runs)
+    after = {name: found.mean for name, found in best.values.items()}
+    defended = replace(attack, metrics={**attack.metrics, **after}, runs=best.runs)
+    residual = assess(defended, baseline, threat_model)
+    return AttackOutcome(risk, attack.metrics, ranking, best, residual, after, best.runs)

@@ -1,0 +1,16 @@
+"""Defenses: one file per method. `load` finds the function of a catalog entry, which is named after its kind."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, cast
+
+from safedl.catalog import DefenseSpec
+from safedl.defenses.contract import Scenario
+
+
+def load(spec: DefenseSpec) -> Callable[[Scenario, Any], Any]:
+    """Return the function of a defense: `detect`, `train`, `repair`, `diagnose` or `guard`."""
+    module = importlib.import_module(f"safedl.defenses.{spec.name}")
+    return cast(Callable[[Scenario, Any], Any], getattr(module, spec.kind))

@@ -1,0 +1,1 @@
+"""What an attack did and what a defense is worth: metrics (with torch) and scores (without)."""

@@ -1,0 +1,120 @@
+"""What Module 5 writes: `defense_evaluation.json` and `defense_evaluation_report.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from safedl.evaluation.comparison import NONE, Entry, Ranking
+from safedl.evaluation.scores import SCORE_VERSION
+from safedl.evaluation.statistics import Estimate
+from safedl.reports.links import RunLink, runs
+from safedl.reports.markdown import Markup, blocks, escape, image, section, table
+
+SCORES = ("mitigation", "cad", "cost", "final")
+OUTCOMES = ("clean_accuracy", "asr", "adversarial_accuracy", "robust_accuracy", "tpr", "fpr", "removed", "seconds")
+
+
+def defense_evaluation(rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """Return the content of `defense_evaluation.json`: category -> attack -> defense -> scores.
+
+    Scores and metrics are means over seeds; `<name>_low` and `<name>_high` bound the 95 % interval, null for a single
+    seed; `<name>_delta` is the change against the undefended model. Bounds and the row `none` stand beside them.
+    """
+    document: dict[str, Any] = {}
+    for ranking in rankings:
+        attacks = document.setdefault(ranking.category, {})
+        attacks.setdefault(ranking.attack, {}).update({e.defense: _scores(e, ranking) for e in ranking.entries})
+    return document
+
+
+def defense_evaluation_report(
+    profile: str, rankings: Sequence[Ranking], link: RunLink, pictures: Mapping[str, str] | None = None
+) -> Markup:
+    """Return `defense_evaluation_report.md`. `pictures`: by attack, the path of its plot of accuracy against ASR."""
+    return blocks(
+        f"# Defenses of {escape(profile)} compared",
+        f"Scores of version {SCORE_VERSION}: final = (1 + mitigation) × CAD − 1, a gain divided by 1 + 0.1 × cost; "
+        "0 is what doing nothing is worth. Means over seeds ± half of the 95 % t-interval; a single seed has none.",
+        *ranking_sections(rankings, link, pictures or {}),
+    )
+
+
+def ranking_sections(rankings: Sequence[Ranking], link: RunLink, pictures: Mapping[str, str]) -> list[Markup]:
+    """Return one section per ranking: whether the attack worked, the table, the plot."""
+    return [
+        section(
+            f"{r.attack} on {r.dataset} / {r.model}",
+            escape(f"{r.note[0].upper()}{r.note[1:]}.", limit=500),
+            ranking_table(r, link),
+            image(f"Accuracy against ASR under {r.attack}", pictures[r.attack]) if r.attack in pictures else "",
+        )
+        for r in rankings
+    ]
+
+
+def ranking_table(ranking: Ranking, link: RunLink) -> Markup:
+    """Return a ranking as a table: places, scores, accuracy and harm with their changes, marks, runs."""
+    harm = "adversarial_accuracy" if ranking.category == "evasion" else "asr"
+    has_harm = any(harm in e.values for e in ranking.entries)
+    columns = [
+        "final",
+        *SCORES[:3],
+        "clean accuracy",
+        "change",
+        *([harm.replace("_", " "), "change"] if has_harm else []),
+    ]
+    header = ["place", "defense", *columns, "seconds", "marks", "runs"]
+    rows = []
+    for entry in ranking.entries:
+        scores = [_text(entry.values.get(f"score.{name}")) for name in ("final", "mitigation", "cad", "cost")]
+        outcome = [_text(entry.values.get("clean_accuracy")), _text(entry.deltas.get("clean_accuracy"), sign=True)]
+        if has_harm:
+            outcome += [_text(entry.values.get(harm)), _text(entry.deltas.get(harm), sign=True)]
+        seconds = entry.mean("seconds")
+        cost = None if seconds is None or entry.kind == "attack" else Markup(f"{seconds:.1f}")
+        rows.append([entry.place, entry.defense, *scores, *outcome, cost, marks(entry), runs(entry.runs, link)])
+    return table(header, rows)
+
+
+def marks(entry: Entry) -> str:
+    """Return what is to be said of an entry: best, tied with it, Pareto-optimal, bound."""
+    words = []
+    if entry.place == 1:
+        # A first place among defenses that all do harm is no recommendation.
+        words = ["best"] if (entry.mean("score.final") or 0.0) > 0 else ["first, worth no more than none"]
+    words += ["tied with best"] if entry.tied_with_best else []
+    words += ["Pareto-optimal"] if entry.pareto else []
+    words += ["bound"] if entry.kind == "bound" else []
+    words += ["undefended"] if entry.defense == NONE else []
+    return ", ".join(words)
+
+
+def _scores(entry: Entry, ranking: Ranking) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in (*(f"score.{s}" for s in SCORES), *OUTCOMES):
+        found, key = entry.values.get(name), name.removeprefix("score.")
+        if found or name.startswith("score."):
+            values[key] = found.mean if found else None
+            values[f"{key}_low"] = found.low if found else None
+            values[f"{key}_high"] = found.high if found else None
+        if name in entry.deltas:
+            values[f"{key}_delta"] = entry.deltas[name].mean
+    return {
+        "kind": "undefended" if entry.kind == "attack" else entry.kind,
+        **values,
+        "place": entry.place,
+        "tied_with_best": entry.tied_with_best,
+        "pareto": entry.pareto,
+        "attack_effective": ranking.effective,
+        "seeds": len(entry.runs),
+        "score_version": SCORE_VERSION,
+        "runs": list(entry.runs),
+    }
+
+
+def _text(found: Estimate | None, *, sign: bool = False) -> Markup | None:
+    """Return an estimate as a cell: as it is, or as a change with its sign."""
+    if found is None:
+        return None
+    return Markup(f"+{found.text}" if sign and found.mean >= 0 else found.text)

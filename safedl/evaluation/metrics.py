@@ -1,0 +1,126 @@
+"""What is measured on a model: accuracy, attack success, detection. Flat dictionaries of finite numbers.
+
+What is undefined (a class without test images, precision where nothing was flagged) is left out, never NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from safedl.attacks.contract import Poisoning
+from safedl.data.imageset import ImageSet
+from safedl.models.classifier import Classifier
+from safedl.training.workbench import Workbench
+
+Metrics = dict[str, float]
+
+
+def evaluate(
+    model: Classifier, test: ImageSet, poisoning: Poisoning | None, bench: Workbench, classes: Sequence[str]
+) -> Metrics:
+    """Return all metrics that apply to a baseline (`poisoning` None), attacked or defended model on the test set."""
+    logits = bench.predict(model, test.images)
+    metrics = clean_metrics(logits, test.labels, classes)
+    if poisoning is None:
+        return metrics
+    if poisoning.trigger is not None and poisoning.target_class is not None:
+        triggered = bench.predict(model, poisoning.trigger.apply(test.images))
+        metrics |= backdoor_metrics(triggered, test.labels, poisoning.target_class, classes)
+    confusion = {int(s): int(t) for s, t in poisoning.details.get("expected_confusion", {}).items()}
+    return metrics | flip_metrics(logits, test.labels, confusion)
+
+
+def clean_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Metrics:
+    """Return `clean_accuracy` and `clean_accuracy.<class>` for logits [N, K] and labels int64 [N]."""
+    return _shares("clean_accuracy", logits.argmax(1) == labels, labels, classes)
+
+
+def backdoor_metrics(triggered: Tensor, labels: Tensor, target_class: int, classes: Sequence[str]) -> Metrics:
+    """Return `asr`, `asr.<class>` and `robust_accuracy` from logits [N, K] of the triggered test images.
+
+    Only images whose true class is not the target count. ASR: share predicted as the target, overall and per true
+    class; robust accuracy: share still predicted as their true class.
+    """
+    others = labels != target_class
+    predicted, labels = triggered.argmax(1)[others], labels[others]
+    metrics = _shares("asr", predicted == target_class, labels, classes)
+    if len(labels):
+        metrics["robust_accuracy"] = _mean(predicted == labels)
+    return metrics
+
+
+def flip_metrics(logits: Tensor, labels: Tensor, confusion: Mapping[int, int]) -> Metrics:
+    """Return `source_target_rate` for the confusion {true class: predicted class} that an attack aims at.
+
+    It is the share of the test images of those classes that are predicted so. Labels flipped from source to target
+    aim at the same confusion.
+    """
+    wanted = torch.full((logits.shape[1],), -1, dtype=torch.int64)
+    for source, target in confusion.items():
+        wanted[source] = target
+    concerned = wanted[labels] >= 0
+    if not concerned.any():
+        return {}
+    return {"source_target_rate": _mean((logits.argmax(1) == wanted[labels])[concerned])}
+
+
+def detection_metrics(scores: Tensor, flagged: Tensor, mask: Tensor) -> Metrics:
+    """Return `tpr`, `fpr`, `precision`, `auroc` and `removed` of a detector.
+
+    `scores`: float [N], higher is more suspicious (infinite values allowed); `flagged`, `mask`: bool [N], what is
+    flagged and what is poisoned. Without poison only `fpr` and `removed` are defined.
+    """
+    metrics = {"removed": float(flagged.sum())}
+    if (~mask).any():
+        metrics["fpr"] = _mean(flagged[~mask])
+    if mask.any():
+        metrics["tpr"] = _mean(flagged[mask])
+        if flagged.any():
+            metrics["precision"] = _mean(mask[flagged])
+        if (~mask).any() and not scores.isnan().any():
+            finite = torch.nan_to_num(scores.double())
+            metrics["auroc"] = float(roc_auc_score(mask.numpy(), finite.numpy()))
+    return metrics
+
+
+def asr_counts(
+    metrics: Mapping[str, float], labels: Tensor, target_class: int, classes: Sequence[str]
+) -> dict[str, Any]:
+    """Return the counts behind `backdoor_metrics`, exactly, under the names of the published result files.
+
+    `labels`: int64 [N] of the test set.
+    """
+    sizes = torch.bincount(labels, minlength=len(classes)).tolist()
+    totals = {name: n for c, (name, n) in enumerate(zip(classes, sizes, strict=True)) if n and c != target_class}
+    hits = {name: round(metrics[f"asr.{name}"] * n) for name, n in totals.items()}
+    return {
+        "attack_success_rate": metrics.get("asr"),
+        "attack_success_numerator": sum(hits.values()),
+        "attack_success_denominator": sum(totals.values()),
+        "per_class_attack_success_rate": {name: metrics[f"asr.{name}"] for name in totals},
+        "per_class_attack_success_numerator": hits,
+        "per_class_attack_success_denominator": totals,
+    }
+
+
+def _shares(name: str, hits: Tensor, labels: Tensor, classes: Sequence[str]) -> Metrics:
+    """Return the share of `hits` (bool [N]) overall and within each class that has samples."""
+    if not len(labels):
+        return {}
+    sizes = torch.bincount(labels, minlength=len(classes))
+    counts = torch.bincount(labels[hits], minlength=len(classes))
+    per_class = {
+        f"{name}.{label}": hit / size
+        for label, hit, size in zip(classes, counts.tolist(), sizes.tolist(), strict=True)
+        if size
+    }
+    return {name: _mean(hits), **per_class}
+
+
+def _mean(values: Tensor) -> float:
+    return int(values.sum()) / len(values)

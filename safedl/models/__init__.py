@@ -1,0 +1,1 @@
+"""Image classifiers: built-in architectures and user modules, with normalisation inside."""

@@ -1,0 +1,153 @@
+"""From settings to a fresh classifier: the only place where models are made."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from safedl.cache import digest, file_digest
+from safedl.catalog.models import check_params
+from safedl.catalog.settings import ModelSettings
+from safedl.data.imageset import Dataset
+from safedl.data.usercode import call, code_digest, find
+from safedl.errors import UsageError
+from safedl.models import architectures
+from safedl.models.classifier import Classifier
+from safedl.models.dropout import seed_dropout
+from safedl.models.weights import load_weights
+from safedl.progress import SILENT, Progress
+
+STATISTICS_SAMPLE = 10_000
+
+_INITIALISATION = threading.Lock()
+
+
+def build(
+    settings: ModelSettings, dataset: Dataset, seed: int, folders: Sequence[Path] = (), progress: Progress = SILENT
+) -> Classifier:
+    """Return a classifier for the data set's shape and classes, its weights drawn from `seed`.
+
+    `folders` are searched for relative paths of modules and weights. Initialisation draws from torch's global
+    generator, so it happens under one process-wide lock and leaves that generator as it was.
+    Raises `UsageError` if the announced shape or number of classes is not the data's, and for a module or
+    weights that cannot be used.
+    """
+    _check(settings, dataset)
+    mean, std = _statistics(dataset)
+    module = _module(settings, folders)
+    with _INITIALISATION, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if module:
+            net = _user_net(settings, dataset, module, seed, progress)
+        else:
+            net = architectures.make(settings.name, dataset.shape, len(dataset.classes), settings.params)
+            _prepare(net, seed)
+        model = Classifier(net, mean, std, dataset.shape)
+    if settings.weights:
+        load_weights(model, find(settings.weights, folders, "model.weights"))
+    return model
+
+
+def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] = ()) -> str:
+    """Return a hash of all that `build` depends on but the seed: contents of files, not their paths.
+
+    Raises `UsageError` as `build` does for unknown names, parameters and missing files.
+    """
+    module = _module(settings, folders)
+    return digest(
+        {
+            "model": code_digest(module) if module else settings.name,
+            "params": settings.params if module else check_params(settings.name, settings.params).model_dump(),
+            "weights": file_digest(find(settings.weights, folders, "model.weights")) if settings.weights else None,
+            "shape": dataset.shape,
+            "num_classes": len(dataset.classes),
+            "statistics": _statistics(dataset),
+        }
+    )
+
+
+def _check(settings: ModelSettings, dataset: Dataset) -> None:
+    if settings.input_shape is not None and tuple(settings.input_shape) != dataset.shape:
+        raise UsageError(
+            f"model.input_shape: {list(settings.input_shape)} announced, but data set '{dataset.name}' "
+            f"has {list(dataset.shape)} (channels, height, width)"
+        )
+    if settings.num_classes is not None and settings.num_classes != len(dataset.classes):
+        raise UsageError(
+            f"model.num_classes: {settings.num_classes} announced, "
+            f"but data set '{dataset.name}' has {len(dataset.classes)}"
+        )
+
+
+def _statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel over training images in [0, 1], of at most 10,000 images.
+
+    Counted as histograms of whole numbers, so that they do not depend on the order of summation.
+    """
+    images = dataset.train.images
+    sample = images[:: -(-len(images) // STATISTICS_SAMPLE)]
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in sample.unbind(1):
+        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        centre = float(share @ levels)
+        mean.append(centre)
+        std.append(max(float(share @ (levels - centre).square()) ** 0.5, 0.01))
+    return mean, std
+
+
+def _prepare(net: nn.Module, seed: int) -> None:
+    """Give dropout its own draws, and keep activations from overwriting what hooks have read."""
+    seed_dropout(net, seed)
+    for module in net.modules():
+        if getattr(module, "inplace", False) is True:
+            module.inplace = False  # type: ignore[assignment]
+
+
+def _module(settings: ModelSettings, folders: Sequence[Path]) -> Path | None:
+    """Return the user's module, or None for a built-in model."""
+    if settings.path:
+        return find(settings.path, folders, "model.path")
+    return find(settings.name, folders, "model.name") if settings.type == "custom" else None
+
+
+def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, progress: Progress) -> nn.Module:
+    """Return the network of a user's module after a trial with two images."""
+    count = len(dataset.classes)
+    announced = {"num_classes": count, "input_shape": dataset.shape}
+    net = call(path, "get_model", settings.params, announced, progress)
+    if not isinstance(net, nn.Module):
+        raise UsageError(f"get_model() of {path} returned {type(net).__name__}, not a torch.nn.Module")
+    net = net.to("cpu")
+    _prepare(net, seed)
+    images = torch.rand(2, *dataset.shape, generator=torch.Generator().manual_seed(seed))
+    try:
+        first, second = _trial(net, images), _trial(net, images)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UsageError(
+            f"the model of {path} fails on images [2, {', '.join(map(str, dataset.shape))}]: {reason}"
+        ) from error
+    if not isinstance(first, Tensor) or first.shape != (2, count):
+        found = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
+        raise UsageError(f"the model of {path} gives {found} for two images, not logits [2, {count}]")
+    if not torch.allclose(first, second, equal_nan=True):
+        raise UsageError(
+            f"the model of {path} draws random numbers of its own in training: the same images gave two results; "
+            "use torch.nn.Dropout layers, which are given a seeded generator"
+        )
+    return net
+
+
+def _trial(net: nn.Module, images: Tensor) -> Tensor:
+    """Return what a copy of `net` in training mode gives; a lazy layer of `net` itself takes its shape here."""
+    with torch.no_grad():
+        net.eval()(images)
+        logits: Tensor = copy.deepcopy(net).train()(images)
+    net.train()
+    return logits

@@ -1,0 +1,94 @@
+"""The classifier that everything works on: images in [0, 1] go in, logits come out, features can be read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from safedl.errors import UsageError
+
+
+class Classifier(nn.Module):
+    """A network with its normalisation inside.
+
+    `net` is the architecture itself: layer names never include this wrapper. `head` is the last linear layer,
+    whose input is the penultimate layer's output, called `penultimate`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, net: nn.Module, mean: Sequence[float], std: Sequence[float], shape: tuple[int, int, int]
+    ) -> None:
+        """Wrap `net` for images of `shape` (C, H, W); `mean` and `std` are per channel, of images in [0, 1].
+
+        Raises `UsageError` if no penultimate layer can be found.
+        """
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+        self.shape = shape
+        self.head, self.penultimate = _find_head(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits [N, K] of float images [N, C, H, W] in [0, 1]."""
+        logits: Tensor = self.net((images - self.mean) / self.std)
+        return logits
+
+    def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return penultimate features [N, D] and logits [N, K] of float images [N, C, H, W] in [0, 1]."""
+        seen: list[Tensor] = []
+        hook = self.layer(self.head).register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+        try:
+            logits = self(images)
+        finally:
+            hook.remove()
+        return seen[-1].flatten(1), logits
+
+    def layer(self, name: str) -> nn.Module:
+        """Return the layer called `name`. Raises `UsageError` if there is none."""
+        modules: dict[str, nn.Module] = dict(self.net.named_modules())
+        if name not in modules:
+            raise UsageError(f"the model has no layer '{name}'; its layers: {', '.join(n for n in modules if n)}")
+        return modules[name]
+
+    def clone(self) -> Classifier:
+        """Return an independent copy, in eval mode."""
+        return copy.deepcopy(self).eval()
+
+
+def _find_head(model: Classifier) -> tuple[str, str]:
+    """Return the names of the last linear layer to run and of the layer that feeds it."""
+    order: list[tuple[str, nn.Module, Tensor, Tensor]] = []
+
+    def note(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def hook(_m: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            if isinstance(output, Tensor) and inputs and isinstance(inputs[0], Tensor):
+                order.append((name, module, inputs[0], output))
+
+        return module.register_forward_hook(hook)
+
+    leaves = [(n, m) for n, m in model.net.named_modules() if not list(m.children())]
+    handles = [note(n, m) for n, m in leaves]
+    training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(torch.full((1, *model.shape), 0.5))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    linear = [i for i, (_, module, _, _) in enumerate(order) if isinstance(module, nn.Linear)]
+    if not linear or linear[-1] != len(order) - 1:
+        raise UsageError(
+            "the model has no penultimate layer: its last layer must be torch.nn.Linear, "
+            f"not {type(order[-1][1]).__name__ if order else 'nothing'}"
+        )
+    head, _, features, _ = order[-1]
+    feeders = [n for n, _, _, out in order[:-1] if out is features or out.data_ptr() == features.data_ptr()]
+    return head, feeders[-1] if feeders else f"input of {head}"

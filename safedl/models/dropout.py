@@ -1,0 +1,54 @@
+"""Dropout that draws from a generator of its own: training runs in several threads, torch's generator is shared."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_KINDS: dict[type[nn.Module], int] = {nn.Dropout: 0, nn.Dropout1d: 1, nn.Dropout2d: 2, nn.Dropout3d: 3}
+"""Torch's layers, and how many trailing dimensions of a value are dropped together."""
+
+
+class SeededDropout(nn.Module):
+    """Drops each value with probability `p` in training and scales the others up by 1 / (1 - p).
+
+    `together` trailing dimensions share one draw, as in torch's Dropout2d. The draws start anew with each
+    call of `train()`, so a model continues alike whether it was just trained or loaded from a file.
+    """
+
+    def __init__(self, p: float, seed: int, together: int = 0) -> None:
+        super().__init__()
+        self.p, self.seed, self.together = p, seed, together
+        self._generator: torch.Generator | None = None
+
+    def train(self, mode: bool = True) -> SeededDropout:
+        """Switch between training and evaluation; training begins with the first draws again."""
+        if mode:
+            self._generator = None
+        return super().train(mode)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return `values` [N, ...] unchanged in evaluation, with some of them dropped in training."""
+        if not self.training or not self.p:
+            return values
+        if self._generator is None or self._generator.device != values.device:
+            self._generator = torch.Generator(values.device).manual_seed(self.seed)
+        drawn = values.shape[: values.ndim - self.together] + (1,) * self.together
+        kept = torch.rand(drawn, generator=self._generator, device=values.device) >= self.p
+        return values * kept / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        """Return what `print(model)` shows."""
+        return f"p={self.p}"
+
+
+def seed_dropout(net: nn.Module, seed: int) -> None:
+    """Replace torch's dropout layers inside `net` by seeded ones, each with its own draws."""
+    made: dict[nn.Module, SeededDropout] = {}
+    for name, module in list(net.named_modules(remove_duplicate=False)):
+        if type(module) in _KINDS and name:
+            if module not in made:
+                own_seed = seed * 10_007 + len(made)
+                made[module] = SeededDropout(float(module.p), own_seed, _KINDS[type(module)]).train(module.training)
+            parent, _, last = name.rpartition(".")
+            setattr(net.get_submodule(parent), last, made[module])

@@ -1,0 +1,323 @@
+"""One process that executes one experiment: it alone writes the experiment's rows, files and events."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from safedl import __version__, reports
+from safedl.cache import ArtifactCache, digest
+from safedl.conclusions.gather import conclude
+from safedl.conclusions.write import write
+from safedl.errors import StoreError, UsageError
+from safedl.events import Event, event, now
+from safedl.pipeline.check import check_against_data
+from safedl.pipeline.executor import Control, Executor
+from safedl.pipeline.journal import Journal, Listener
+from safedl.pipeline.lab import Lab, choose_devices, share_cores
+from safedl.plan import Plan, expand
+from safedl.profile.save import dump
+from safedl.profile.schema import Profile
+from safedl.progress import SILENT, Progress
+from safedl.store import migrate, queries, recover, scoring
+from safedl.store.recorder import Recorder
+from safedl.store.records import ExperimentRecord, RunRecord
+from safedl.workspace import Workspace, new_uid
+
+STALL = 1800.0
+"""Seconds without a sign of life after which a stage is given up."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to execute: a profile, restricted to some attacks, defenses and seeds, and how."""
+
+    profile: Profile
+    attacks: tuple[str, ...] = ()
+    defenses: tuple[str, ...] = ()
+    seeds: tuple[int, ...] | None = None
+    workers: int | None = None
+    device: str = "auto"
+    use_cache: bool = True
+    stall: float = STALL
+    folders: tuple[Path, ...] = ()
+    """Where relative paths are looked for, before the profile's own folder and the workspace."""
+    experiment: str | None = None
+    """The experiment to go on with, or the uid to give to a new one."""
+
+    def options(self) -> dict[str, Any]:
+        """Return everything but the profile and the experiment, as plain values."""
+        return {
+            "attacks": list(self.attacks), "defenses": list(self.defenses),
+            "seeds": None if self.seeds is None else list(self.seeds), "workers": self.workers,
+            "device": self.device, "use_cache": self.use_cache, "stall": self.stall,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked request: its plan, the key of each stage, and the completed runs that are there already."""
+
+    request: Request
+    lab: Lab
+    workers: int
+    plan: Plan
+    keys: Mapping[str, str]
+    """By stage id."""
+    finished: Mapping[str, str]
+    """Run uids by stage id."""
+
+
+def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT) -> Prepared:
+    """Check a request against its data and model, and plan it. Writes nothing, but may download data.
+
+    Raises `UsageError` for anything that could not run.
+    """
+    profile = request.profile
+    if profile.missing:
+        raise UsageError(f"profile '{profile.name}' cannot run yet: " + "; ".join(profile.missing))
+    devices = choose_devices(request.device)
+    workers, threads = share_cores(request.workers, devices)
+    torch.set_num_threads(threads)
+    plan = expand(profile, request.seeds, request.attacks, request.defenses)
+    uid = request.experiment or new_uid()
+    cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"
+    own = (profile.path.resolve().parent,) if profile.path else ()
+    folders = tuple(dict.fromkeys((*request.folders, *own, workspace.root)))
+    lab = Lab(profile, folders, ArtifactCache(cache), devices, threads, "" if request.use_cache else uid)
+    check_against_data(lab, plan, progress)
+    keys: dict[str, str] = {}
+    for stage in plan.stages:
+        keys[stage.id] = lab.key(stage, keys.get(stage.parent or ""), keys.get(stage.after or ""))
+    found = queries.completed(workspace.db, list(keys.values())) if workspace.db.exists() else {}
+    finished = {stage_id: found[key] for stage_id, key in keys.items() if key in found}
+    return Prepared(replace(request, experiment=uid), lab, workers, plan, keys, finished)
+
+
+def drive(workspace: Workspace, prepared: Prepared, listener: Listener) -> tuple[int, bool]:
+    """Execute a prepared request; `listener` is given every event.
+
+    Returns the exit code (0, 3 or 130), and whether the process must leave by os._exit because a stage hangs.
+    Raises `StoreError` if the store cannot be used or another driver works on the same experiment.
+    """
+    return _Driver(workspace, prepared, listener).run()
+
+
+class _Driver:
+    def __init__(self, workspace: Workspace, prepared: Prepared, listener: Listener) -> None:
+        self.workspace, self.prepared, self.listener = workspace, prepared, listener
+        assert prepared.request.experiment is not None
+        self.uid = prepared.request.experiment
+        self.folder = workspace.experiment_folder(self.uid)
+        self.interrupts = 0
+        self._files_checked_at = 0.0
+        self._cancel_asked: set[str] = set()
+        self._mine: set[str] = set()
+
+    def run(self) -> tuple[int, bool]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "driver.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise StoreError(
+                f"experiment {self.uid} is running already; follow it: safedl runs logs -f {self.uid}"
+            ) from error
+        try:
+            migrate.ensure(self.workspace.db)
+            recover.recover(self.workspace.db, self.workspace.results, holding=self.uid)
+            self.recorder = Recorder(self.workspace.db)
+            try:
+                return self._execute()
+            finally:
+                self.recorder.close()
+        finally:
+            lock.release()
+
+    def _execute(self) -> tuple[int, bool]:
+        prepared = self.prepared
+        uids, records = self._records()
+        done = {stage_id: self._document(uid) for stage_id, uid in prepared.finished.items()}
+        self._write_down(uids, records)
+        self._mine = {r.uid for r in records}
+        folders = {uid: self.workspace.run_folder(uid) for uid in self._mine}
+        journal = Journal(self.folder, folders, self.recorder, self.listener)
+        try:
+            journal.write(self._opening(uids))
+            executor = Executor(
+                prepared.lab, prepared.plan, uids, done,
+                folder=self.workspace.run_folder, workers=prepared.workers, stall=prepared.request.stall,
+            )  # fmt: skip
+            with self._signals():
+                statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
+            self._publish(uids, statuses)
+            journal.write(self._conclude(uids))
+            complete = all(s == "completed" for s in statuses.values())
+            stopped = not complete and self._cancelled()
+            status = "completed" if complete else "cancelled" if stopped else "incomplete"
+            journal.write([event("experiment", self.uid, status=status)])
+        finally:
+            journal.close()
+        return (0 if complete else 130 if stopped else 3), executor.abandoned
+
+    def _opening(self, uids: Mapping[str, str]) -> list[Event]:
+        """Return the events that tell a follower what there is to follow."""
+        finished = self.prepared.finished
+        stages = [
+            {"uid": uids[s.id], "id": s.id, "kind": s.kind, "parent": s.parent, "label": s.label}
+            for s in self.prepared.plan.stages
+        ]
+        opening = event(
+            "experiment", self.uid, status="started", name=self.prepared.request.profile.name, stages=stages
+        )
+        return [opening, *(event("run", uid, status="linked") for uid in finished.values())]
+
+    # --- what is written before anything runs
+
+    def _records(self) -> tuple[dict[str, str], list[RunRecord]]:
+        """Return the run of every stage (by stage id), and the records of those that have to run."""
+        prepared = self.prepared
+        uids = {s.id: prepared.finished.get(s.id) or new_uid() for s in prepared.plan.stages}
+        lab = prepared.lab
+        records = []
+        for stage in prepared.plan.stages:
+            if stage.id in prepared.finished:
+                continue
+            key = prepared.keys[stage.id]
+            earlier = queries.latest_attempt(self.workspace.db, key)
+            records.append(
+                RunRecord(
+                    uid=uids[stage.id], kind=stage.kind, dataset=lab.data_settings.name, model=lab.model_settings.name,
+                    seed=stage.seed, recipe=stage.recipe, stage_key=key, params=stage.chain, code=__version__,
+                    versions=versions(), created_at=now(), stage=stage.id,
+                    parent=uids[stage.parent] if stage.parent else None, experiment=self.uid, category=stage.category,
+                    attack=stage.attack, defense=stage.defense,
+                    detector=stage.params.get("detector") if stage.kind == "bound" else None,
+                    attempt=earlier.attempt + 1 if earlier else 1, retry_of=earlier.uid if earlier else None,
+                    host=socket.gethostname(), pid=os.getpid(), device=str(lab.devices[0]),
+                )
+            )  # fmt: skip
+        return uids, records
+
+    def _write_down(self, uids: Mapping[str, str], records: Sequence[RunRecord]) -> None:
+        request, profile = self.prepared.request, self.prepared.request.profile
+        (self.folder / "cancel").unlink(missing_ok=True)
+        text = dump(profile.document)
+        reports.write_text(self.folder / "profile.yaml", text)
+        experiment = ExperimentRecord(
+            uid=self.uid, name=profile.name, profile=str(profile.path) if profile.path else None,
+            profile_hash=digest(text), config={"profile": dict(profile.document), "options": request.options()},
+            created_at=now(),
+        )  # fmt: skip
+        document = {
+            **asdict(experiment),
+            "folders": [str(f) for f in self.prepared.lab.folders],
+            "stages": uids,
+            "runs": list(uids.values()),
+            "linked": list(self.prepared.finished.values()),
+        }
+        reports.write_text(self.folder / "plan.json", json.dumps(document, indent=1, default=str))
+        for record in records:
+            folder = self.workspace.run_folder(record.uid)
+            folder.mkdir(parents=True)
+            config = yaml.safe_dump(record.as_dict(), sort_keys=False, allow_unicode=True)
+            reports.write_text(folder / "config.yaml", config)
+        self.recorder.begin(experiment, records, list(self.prepared.finished.values()))
+
+    def _document(self, uid: str) -> Mapping[str, Any]:
+        path = self.workspace.run_folder(uid) / "result.json"
+        try:
+            document: Mapping[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"run {uid} is completed in the store, but {path} cannot be read; run: safedl db reindex"
+            ) from error
+        return document
+
+    # --- cancelling
+
+    def _cancelled(self) -> bool:
+        return self.interrupts > 0 or self._asked("")
+
+    def _asked(self, uid: str) -> bool:
+        """Return whether a cancel file asks to stop a run ("" is the experiment); looks once a second."""
+        if time.monotonic() - self._files_checked_at > 1:
+            self._files_checked_at = time.monotonic()
+            if (self.folder / "cancel").exists():
+                self._cancel_asked.add("")
+            self._cancel_asked |= {u for u in self._mine if (self.workspace.run_folder(u) / "cancel").exists()}
+        return uid in self._cancel_asked
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Cancel on the first interrupt, leave at once on the second; outlive the terminal."""
+
+        def interrupt(_signal: int, _frame: FrameType | None) -> None:
+            self.interrupts += 1
+            if self.interrupts > 1:
+                os._exit(130)
+
+        before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _publish(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> None:
+        """Copy the completed results of the first seed to the paths that people look at, with their bounds."""
+        completed = [s for s in self.prepared.plan.stages if statuses[s.id] == "completed"]
+        first = min((s.seed for s in completed), default=None)
+        bounds: dict[str, dict[str, Mapping[str, float]]] = {}
+        for stage in completed:
+            if stage.kind == "bound" and stage.seed == first:
+                of = stage.after or stage.parent or ""
+                bounds.setdefault(of, {})[stage.defense or ""] = self._document(uids[stage.id])["metrics"]
+        for stage in completed:
+            if stage.kind != "bound" and stage.seed == first:
+                known = {**bounds.get(stage.parent or "", {}), **bounds.get(stage.id, {})} if stage.defense else None
+                reports.publish(
+                    self.workspace.run_folder(uids[stage.id]), self.workspace.results,
+                    stage.kind, stage.category, stage.attack, stage.defense, bounds=known,
+                )  # fmt: skip
+
+    def _conclude(self, uids: Mapping[str, str]) -> list[Event]:
+        """Score the runs and write what follows from them: risk, comparison, report. Return what there is to say."""
+        db, results = self.workspace.db, self.workspace.results
+        try:
+            scoring.rescore(db, set(uids.values()))
+            found = conclude(db, results, self.prepared.request.profile)
+            if found.facts.outcomes:
+                write(results, found)
+        except Exception as error:  # noqa: BLE001 - the runs are safe; no fault here may make them look lost
+            message = f"risk, comparison and report were not written: {type(error).__name__}: {error}"
+            return [event("log", self.uid, level="error", message=message)]
+        return []
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that results depend on."""
+    import numpy
+    import sklearn
+    import torchvision
+
+    return {
+        "safedl": __version__, "python": platform.python_version(), "torch": str(torch.__version__),
+        "torchvision": torchvision.__version__, "numpy": numpy.__version__, "sklearn": sklearn.__version__,
+        "cuda": torch.version.cuda or "", "platform": platform.platform(),
+    }  # fmt: skip

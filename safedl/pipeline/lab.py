@@ -1,0 +1,125 @@
+"""What all stages of one experiment share: the profile, its data and models, the cache, devices and threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from safedl.cache import ArtifactCache, digest
+from safedl.catalog.settings import DatasetSettings, ModelSettings
+from safedl.data.imageset import Dataset
+from safedl.data.load import load
+from safedl.errors import UsageError
+from safedl.models.build import build, identity
+from safedl.plan import Stage
+from safedl.profile.schema import Profile
+from safedl.progress import SILENT, Progress
+from safedl.training.precision import resolve
+from safedl.training.workbench import Workbench
+
+VERSION = 1
+"""Raised when the same inputs would give other results; old runs stay, but are no longer linked."""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Bound to one profile. `folders` are searched for relative paths; `replicate` sets runs without cache apart."""
+
+    profile: Profile
+    folders: tuple[Path, ...]
+    cache: ArtifactCache
+    devices: tuple[torch.device, ...]
+    threads: int
+    replicate: str = ""
+    _datasets: dict[int, Dataset] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def data_settings(self) -> DatasetSettings:
+        """The profile's data set."""
+        assert self.profile.dataset is not None
+        return self.profile.dataset
+
+    @property
+    def model_settings(self) -> ModelSettings:
+        """The profile's model."""
+        assert self.profile.model is not None
+        return self.profile.model
+
+    def dataset(self, seed: int, progress: Progress = SILENT) -> Dataset:
+        """Return the data split for a seed; read once."""
+        with self._lock:
+            if seed not in self._datasets:
+                shape = self.model_settings.input_shape
+                self._datasets[seed] = load(self.data_settings, seed, self.folders, progress, shape=shape)
+            return self._datasets[seed]
+
+    def model_id(self, seed: int) -> str:
+        """Return the identity of what a fresh model depends on."""
+        return identity(self.model_settings, self.dataset(seed), self.folders)
+
+    def bench(self, seed: int, device: torch.device, progress: Progress = SILENT, producer: str = "") -> Workbench:
+        """Return a workbench for one stage."""
+        dataset = self.dataset(seed)
+        return Workbench(
+            build=lambda s: build(self.model_settings, dataset, s, self.folders),
+            model_id=self.model_id(seed),
+            training=self.profile.training,
+            device=device,
+            seed=seed,
+            threads=self.threads,
+            progress=progress,
+            cache=self.cache,
+            producer=producer,
+        )
+
+    def key(self, stage: Stage, parent_key: str | None, after_key: str | None) -> str:
+        """Return what identifies a stage's result: its chain, seed, data, model, numerics and code."""
+        device = self.devices[0]
+        return digest(
+            [
+                VERSION,
+                stage.recipe,
+                stage.seed,
+                parent_key,
+                after_key,
+                self.dataset(stage.seed).fingerprint,
+                self.model_id(stage.seed),
+                self.threads,
+                device.type,
+                resolve(self.profile.training.precision, device),
+                ".".join(torch.__version__.split(".")[:2]),
+                self.replicate,
+            ]
+        )
+
+
+def choose_devices(device: str) -> tuple[torch.device, ...]:
+    """Return the devices that `device` means: `auto` is every GPU, or the CPU. Raises `UsageError`."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return tuple(torch.device("cuda", i) for i in range(gpus)) or (torch.device("cpu"),)
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"--device {device}: not a device; use auto, cpu, cuda or cuda:N") from error
+    if chosen.type not in ("cpu", "cuda") or (chosen.type == "cuda" and (chosen.index or 0) >= gpus):
+        raise UsageError(f"--device {device}: not available here; there are {gpus} GPUs. Use auto or cpu.")
+    return (torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen,)
+
+
+def share_cores(workers: int | None, devices: Sequence[torch.device]) -> tuple[int, int]:
+    """Return the number of workers and the intra-op threads of each: workers x threads never exceeds the cores.
+
+    By default one worker per GPU, or per core up to four: small models gain more from a second stage than from a
+    second thread, and one thread per stage is not slowed down by a busy neighbour.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if workers is None:
+        workers = len(devices) if devices[0].type == "cuda" else min(cores, 4)
+    return workers, max(1, cores // workers)

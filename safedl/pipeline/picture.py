@@ -1,0 +1,71 @@
+"""What a stage keeps for people and for later: example images, indices, the poison itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from safedl.attacks.contract import Poisoning, Trigger
+from safedl.data.imageset import Dataset
+from safedl.defenses.contract import Detection
+from safedl.reports.outcome import Example
+
+EXAMPLES = 5
+
+
+def poisoned_examples(dataset: Dataset, poisoning: Poisoning) -> tuple[Example, ...]:
+    """Return the first poisoned samples, beside what they were."""
+    index = poisoning.mask.nonzero().flatten()[:EXAMPLES]
+    return tuple(_example(dataset, poisoning, int(i), None) for i in index)
+
+
+def removed_examples(dataset: Dataset, poisoning: Poisoning, found: Detection) -> tuple[Example, ...]:
+    """Return the most suspicious of the removed samples."""
+    scores = found.scores.where(found.flagged, torch.tensor(-torch.inf))
+    order = scores.argsort(descending=True, stable=True)[: min(EXAMPLES, int(found.flagged.sum()))]
+    return tuple(_example(dataset, poisoning, int(i), float(found.scores[i])) for i in order)
+
+
+def trigger_arrays(trigger: Trigger | None) -> dict[str, Any]:
+    """Return the trigger's pattern and mask for the report, or nothing."""
+    if trigger is None:
+        return {}
+    return {"trigger": trigger.pattern.cpu().numpy(), "trigger_mask": trigger.mask.cpu().numpy()}
+
+
+def keep_poisoning(folder: Path, poisoning: Poisoning) -> None:
+    """Write indices, labels, source ids and trigger as `files/poisoning.npz`."""
+    arrays: dict[str, Any] = {
+        "poisoned_indices": poisoning.mask.nonzero().flatten().numpy(),
+        "labels": poisoning.data.labels.numpy(),
+        "original_labels": poisoning.original_labels.numpy(),
+        **trigger_arrays(poisoning.trigger),
+    }
+    if poisoning.data.sources is not None:
+        arrays["source_ids"] = poisoning.data.sources.numpy()
+    target = folder / "files"
+    target.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(target / "poisoning.npz", **arrays)
+
+
+def keep_indices(folder: Path, kept: Tensor) -> None:
+    """Write the positions of the samples that a detector kept as `files/kept_indices.npy`."""
+    target = folder / "files"
+    target.mkdir(parents=True, exist_ok=True)
+    np.save(target / "kept_indices.npy", kept.nonzero().flatten().numpy())
+
+
+def _example(dataset: Dataset, poisoning: Poisoning, index: int, score: float | None) -> Example:
+    return Example(
+        image=poisoning.data.images[index].numpy(),
+        index=index,
+        true_label=int(poisoning.original_labels[index]),
+        given_label=int(poisoning.data.labels[index]),
+        poisoned=bool(poisoning.mask[index]),
+        score=score,
+        original=dataset.train.images[index].numpy(),
+    )

@@ -1,0 +1,258 @@
+"""What each kind of stage does. A stage asks for what it builds on by content, so order does not matter to it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safedl import catalog, reports
+from safedl.attacks.contract import Poisoning
+from safedl.data.imageset import Dataset
+from safedl.defenses import load as load_defense
+from safedl.defenses.contract import Detection, Findings, Repaired, Scenario, Trained
+from safedl.errors import SafedlError
+from safedl.evaluation import metrics
+from safedl.models.classifier import Classifier
+from safedl.pipeline import picture
+from safedl.pipeline.lab import Lab
+from safedl.pipeline.poison import draw
+from safedl.plan import PERFECT, Stage
+from safedl.progress import Progress
+from safedl.reports.outcome import Outcome
+from safedl.risk.effect import effect
+from safedl.training.workbench import Workbench
+
+Document = Mapping[str, Any]
+"""A run's `result.json`."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage to run: where it writes, and the results of the stages that it starts from."""
+
+    stage: Stage
+    uid: str
+    folder: Path
+    device: torch.device
+    parent: Document | None = None
+    baseline: Document | None = None
+    after: Document | None = None
+
+
+def execute(lab: Lab, job: Job, progress: Progress) -> Document:
+    """Run a stage, write its folder and return its result document. Raises `Cancelled` or what went wrong."""
+    torch.set_num_threads(lab.threads)
+    return _Execution(lab, job, progress).run()
+
+
+class _Execution:
+    """One stage at work; holds what its steps share."""
+
+    def __init__(self, lab: Lab, job: Job, progress: Progress) -> None:
+        self.lab, self.job, self.stage, self.progress = lab, job, job.stage, progress
+        self.dataset: Dataset = lab.dataset(job.stage.seed, progress)
+        self.shared = lab.bench(job.stage.seed, job.device, progress, job.uid)
+        self.own = lab.bench(job.stage.seed, job.device, progress, job.uid)
+
+    def run(self) -> Document:
+        kinds = {
+            "baseline": self._baseline,
+            "attack": self._attack,
+            "defense": self._defense,
+            "bound": self._bound,
+        }
+        return reports.write(self.job.folder, kinds[self.stage.kind]())
+
+    # --- the four kinds of stage
+
+    def _baseline(self) -> Outcome:
+        start = time.perf_counter()
+        model = self.own.fit(self.dataset.train)
+        seconds = self._cost(self.own, start)
+        values = metrics.evaluate(model, self.dataset.test, None, self.own, self.dataset.classes)
+        self._keep_model(model)
+        details = {
+            "train_images": len(self.dataset.train),
+            "trusted_images": len(self.dataset.trusted),
+            "test_images": len(self.dataset.test),
+            "fingerprint": self.dataset.fingerprint,
+        }
+        return self._outcome(model, values, seconds, details=details)
+
+    def _attack(self) -> Outcome:
+        clean = self._clean_model()
+        start = time.perf_counter()
+        poisoning = self._poisoning(self.own, clean)
+        model = self.own.fit(poisoning.data)
+        seconds = self._cost(self.own, start)
+        values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
+        assert self.job.parent is not None and self.stage.attack is not None
+        measure = catalog.attack(self.stage.attack).measure
+        seen = effect(measure, self.job.parent["metrics"], values)
+        details = {**poisoning.details, "target_class": poisoning.target_class, "effective": seen.effective}
+        if poisoning.trigger is not None and poisoning.target_class is not None:
+            details |= metrics.asr_counts(
+                values, self.dataset.test.labels, poisoning.target_class, self.dataset.classes
+            )
+        self._keep_model(model)
+        picture.keep_poisoning(self.job.folder, poisoning)
+        return self._outcome(
+            model,
+            values,
+            seconds,
+            details=details,
+            notes=(seen.sentence,),
+            examples=picture.poisoned_examples(self.dataset, poisoning),
+            labels=poisoning.data.labels.numpy(),
+            poisoned=poisoning.mask.numpy(),
+            **picture.trigger_arrays(poisoning.trigger),
+        )
+
+    def _defense(self) -> Outcome:
+        assert self.stage.defense is not None
+        spec = catalog.defense(self.stage.defense)
+        poisoning, attacked = self._attacked()
+        scenario = Scenario(
+            data=poisoning.data,
+            trusted=self.dataset.trusted,
+            classes=self.dataset.classes,
+            model=attacked.clone(),
+            bench=self.own,
+            clean_model=self._clean_model if spec.clean_model else None,
+        )
+        start = time.perf_counter()
+        result = load_defense(spec)(scenario, spec.params.model_validate(dict(self.stage.params)))
+        if isinstance(result, Detection):
+            return self._removal(result, poisoning, start)
+        seconds = self._cost(self.own, start)
+        if isinstance(result, Findings):
+            values = metrics.evaluate(attacked, self.dataset.test, poisoning, self.own, self.dataset.classes)
+            histograms = {name: v.numpy() for name, v in result.histograms.items()}
+            details = {**result.details, "suspicious": result.suspicious}
+            return self._outcome(attacked, values, seconds, details=details, histograms=histograms)
+        assert isinstance(result, Trained | Repaired)
+        values = metrics.evaluate(result.model, self.dataset.test, poisoning, self.own, self.dataset.classes)
+        self._keep_model(result.model)
+        return self._outcome(result.model, values, seconds, details=result.details)
+
+    def _removal(self, found: Detection, poisoning: Poisoning, start: float) -> Outcome:
+        model = self._retrain(poisoning, found.flagged)
+        seconds = self._cost(self.own, start)
+        values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
+        values |= metrics.detection_metrics(found.scores, found.flagged, poisoning.mask)
+        self._keep_model(model)
+        picture.keep_indices(self.job.folder, ~found.flagged)
+        return self._outcome(
+            model,
+            values,
+            seconds,
+            details=found.details,
+            examples=picture.removed_examples(self.dataset, poisoning, found),
+            scores=found.scores.numpy(),
+            labels=poisoning.data.labels.numpy(),
+            poisoned=poisoning.mask.numpy(),
+            flagged=found.flagged.numpy(),
+        )
+
+    def _bound(self) -> Outcome:
+        poisoning, _ = self._attacked()
+        start = time.perf_counter()
+        if self.stage.defense == PERFECT:
+            flagged = poisoning.mask
+        else:
+            assert self.job.after is not None
+            flagged = torch.zeros(len(poisoning.mask), dtype=torch.bool)
+            rng = torch.Generator().manual_seed(self.stage.seed)
+            count = int(self.job.after["metrics"]["removed"])
+            flagged[torch.randperm(len(flagged), generator=rng)[:count]] = True
+        model = self._retrain(poisoning, flagged)
+        seconds = self._cost(self.own, start)
+        values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
+        values |= metrics.detection_metrics(flagged.float(), flagged, poisoning.mask)
+        values.pop("auroc", None)  # a bound removes, it does not rank
+        return self._outcome(model, values, seconds, details=dict(self.stage.params))
+
+    # --- what they share
+
+    def _clean_model(self) -> Classifier:
+        return self.shared.fit(self.dataset.train, phase="clean model")
+
+    def _poisoning(self, bench: Workbench, clean: Classifier | None) -> Poisoning:
+        attack = self._attack_stage_params()
+        assert self.stage.attack is not None
+        return draw(self.stage.attack, attack, self.dataset, bench, clean)
+
+    def _attack_stage_params(self) -> dict[str, Any]:
+        prefix = "attack."
+        return {k.removeprefix(prefix): v for k, v in self.stage.chain.items() if k.startswith(prefix)}
+
+    def _attacked(self) -> tuple[Poisoning, Classifier]:
+        """Return the poison and the attacked model as the attack's stage made them."""
+        assert self.stage.attack is not None
+        needed = catalog.attack(self.stage.attack).needs_clean_model
+        poisoning = self._poisoning(self.shared, self._clean_model() if needed else None)
+        return poisoning, self.shared.fit(poisoning.data, phase="attacked model")
+
+    def _retrain(self, poisoning: Poisoning, flagged: Tensor) -> Classifier:
+        kept = poisoning.data.select(~flagged)
+        if torch.bincount(kept.labels).count_nonzero() < 2:
+            raise SafedlError(f"nothing to train on: {int(flagged.sum())} of {len(flagged)} samples were flagged")
+        return self.own.fit(kept, phase="retrain")
+
+    def _cost(self, bench: Workbench, start: float) -> float:
+        return time.perf_counter() - start + bench.spared
+
+    def _keep_model(self, model: Classifier) -> None:
+        folder = self.job.folder / "files"
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(model.cpu().state_dict(), folder / "model.pt")
+
+    def _outcome(
+        self, model: Classifier, values: dict[str, float], seconds: float, details: Mapping[str, Any], **rest: Any
+    ) -> Outcome:
+        parent = self.job.parent or {}
+        baseline = self.job.baseline or {}
+        notes = tuple(rest.pop("notes", ()))
+        if self.stage.kind in ("defense", "bound") and not parent.get("effective", True):
+            notes += ("attack not effective: this row ranks nothing",)
+        timing = {"seconds": seconds, "memory_mb": _memory(self.job.device)}
+        return Outcome(
+            uid=self.job.uid,
+            kind=self.stage.kind,
+            category=self.stage.category,
+            attack=self.stage.attack,
+            defense=self.stage.defense,
+            dataset=self.lab.data_settings.name,
+            model=self.lab.model_settings.name,
+            seed=self.stage.seed,
+            layer=model.penultimate,
+            classes=self.dataset.classes,
+            params=self.stage.chain,
+            metrics={**_numbers(details), **values},
+            before=parent.get("metrics", {}),
+            baseline=baseline.get("metrics", {}),
+            bounds={},
+            details=dict(details),
+            timing=timing,
+            notes=notes,
+            **rest,
+        )
+
+
+def _numbers(details: Mapping[str, Any]) -> dict[str, float]:
+    """Return the plain numbers among a method's details: they become metrics."""
+    return {k: float(v) for k, v in details.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _memory(device: torch.device) -> float:
+    """Return the peak memory in MB: of the device on a GPU, else of this process (all its stages together)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,1 @@
+"""The YAML document: schema, load, save, errors a person can act on."""

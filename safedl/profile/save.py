@@ -1,0 +1,116 @@
+"""Writing profiles: new ones, and changes that leave order, comments and unknown sections as they were."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safedl.errors import UsageError
+from safedl.profile import document as yaml_document
+from safedl.profile.load import check, parse, read_text
+from safedl.profile.schema import AttackChoice, Profile
+from safedl.reports import files
+
+_NESTED = re.compile(r"^[^\s#][^\n]*:[ ]*(?:#[^\n]*)?\n([ ]+)[^\s#-]", re.MULTILINE)
+_DASH = re.compile(r"^([ ]*)[^\s#-][^\n]*:[ ]*(?:#[^\n]*)?\n([ ]*)- ", re.MULTILINE)
+"""Where a file's indentation shows: the first nested mapping, and the first list under a key."""
+
+
+def dump(document: Mapping[str, Any], comment: str = "") -> str:
+    """Return a document as YAML, with `comment` (without `#`, several lines allowed) above it."""
+    head = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
+    return head + yaml_document.write(document)
+
+
+def update(path: Path, changes: Mapping[str, Any]) -> Profile:
+    """Set top-level sections of the profile at `path` and return it, checked; None removes a section.
+
+    What stays the same keeps its place, its comments and its spelling. The file is replaced in one step, and
+    only by a valid profile: else `ProfileError` is raised and it stays as it is.
+    """
+    path = path.resolve()  # a link stays a link
+    text = read_text(path)
+    old = yaml_document.read(text, str(path))
+    new = {key: value for key, value in {**old, **changes}.items() if value is not None or key not in changes}
+    check(new, path)
+    written = _edited(text, old, new)
+    store(path, written)
+    return parse(written, path)
+
+
+def store(path: Path, text: str) -> None:
+    """Write or replace a profile's file in one step. Raises `UsageError` if that is not possible."""
+    try:
+        files.write_text(path, text)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def resolved(profile: Profile) -> dict[str, Any]:
+    """Return the document that a run goes by: every parameter written out, defaults included."""
+    document: dict[str, Any] = {"name": profile.name}
+    for section in ("dataset", "model", "training", "acceptance"):
+        settings = getattr(profile, section)
+        if settings is not None:
+            document[section] = settings.model_dump(mode="json")
+    if profile.threat_model:
+        document["threat_model"] = dict(profile.threat_model)
+    document["attack_overrides"] = {}
+    document["defense_config"] = {}
+    for choice in profile.attacks:
+        category, name = choice.spec.category, choice.spec.name
+        document["attack_overrides"].setdefault(category, {})[name] = choice.params.model_dump(mode="json")
+        if choice.defenses:
+            document["defense_config"].setdefault(category, {})[name] = defense_section(choice)
+    return document
+
+
+def defense_section(choice: AttackChoice) -> dict[str, Any]:
+    """Return what `defense_config` says about one attack, every parameter written out."""
+    parameters = {d.spec.name: d.params.model_dump(mode="json") for d in choice.defenses}
+    return {"defenses": list(parameters), **parameters}
+
+
+def _edited(text: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> str:
+    """Return `text`, which reads as `old`, changed to read as `new`: with its comments, or without if need be."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    nested, dash = _NESTED.search(text), _DASH.search(text)
+    offset = len(dash[2]) - len(dash[1]) if dash else 2
+    yaml.indent(mapping=len(nested[1]) if nested else 2, sequence=offset + 2, offset=offset)
+    try:
+        tree = yaml.load(text)
+        _merge(yaml, tree, old, new)
+        out = io.StringIO()
+        yaml.dump(tree, out)
+        if yaml_document.read(out.getvalue(), "") == new:
+            return out.getvalue()
+    except (YAMLError, UsageError, AttributeError, TypeError, ValueError):
+        pass  # what one parser reads and the other does not: the content matters more than the comments
+    return dump(new)
+
+
+def _merge(yaml: Any, tree: Any, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> None:
+    """Make the mapping `tree`, which reads as `old`, read as `new`, touching only what differs."""
+    for key in [key for key in old if key not in new]:
+        del tree[key]
+    for key, value in new.items():
+        before = old.get(key)
+        if key in old and _same(before, value):
+            continue
+        if isinstance(before, dict) and before and isinstance(value, Mapping) and value:
+            _merge(yaml, tree[key], before, value)
+        else:
+            tree[key] = yaml.load(yaml_document.write({"value": value}))["value"]
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Equal, and true not taken for 1, in any depth."""
+    return bool(left == right) and repr(left) == repr(right)

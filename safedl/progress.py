@@ -1,0 +1,26 @@
+"""What a long computation tells the outside: steps, curves, log lines. Cancelling comes back the same way."""
+
+from __future__ import annotations
+
+
+class Cancelled(Exception):  # noqa: N818 - it is a signal, not an error
+    """Raised by `Progress.step` inside a computation that was asked to stop."""
+
+
+class Progress:
+    """Receives the progress of one stage; this base class ignores everything.
+
+    Methods call `step` at least a few times a second, so that a cancel is noticed early.
+    """
+
+    def step(self, phase: str, done: int, total: int) -> None:
+        """Report `done` of `total` units of `phase`. Raises `Cancelled` if the stage was asked to stop."""
+
+    def metric(self, name: str, step: int, value: float) -> None:
+        """Add one point to the curve `name` (loss per epoch, say)."""
+
+    def log(self, message: str) -> None:
+        """Say one line."""
+
+
+SILENT = Progress()

@@ -1,0 +1,101 @@
+"""Whether an attack did anything: what is ranked or recommended must have something to mend."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from safedl import catalog
+from safedl.catalog import Category
+
+Metrics = Mapping[str, float | None]
+"""Final metrics of a run by name, as stored: `clean_accuracy`, `asr`, `clean_accuracy.<class>` ...; None was NaN."""
+
+Measure = Literal["accuracy", "asr", "adversarial", "privacy"]
+
+MIN_ASR = 0.5
+"""A backdoor works from this attack success rate on."""
+DEFAULT_DROP = 0.02
+"""The fall that counts where the number of test images is not recorded."""
+
+_MEASURES: dict[Category, Measure] = {
+    "data_poisoning": "accuracy", "backdoor": "asr", "evasion": "adversarial", "privacy": "privacy",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What an attack did: nothing is known unless `measured`; `reason` is a clause that says why."""
+
+    measured: bool
+    effective: bool
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """The reason as a sentence of its own."""
+        return f"{self.reason[0].upper()}{self.reason[1:]}."
+
+
+def number(values: Mapping[str, Any], *names: str) -> float | None:
+    """Return the first of `names` that has a finite number, None if there is none."""
+    for name in names:
+        value = values.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    return None
+
+
+def measure_of(attack: str, category: Category) -> Measure:
+    """Return what shows that an attack worked: the catalog's word, or its category's for one no longer there.
+
+    `privacy`, which nothing measures, for a category that is not there either: stored rows outlive catalogs.
+    """
+    spec = catalog.ATTACKS.get(attack)
+    return spec.measure if spec else _MEASURES.get(category, "privacy")
+
+
+def noise(first: float, second: float, images: float | None) -> float:
+    """Return the difference of two accuracies in [0, 1], each on `images` test images, that chance explains.
+
+    1.96 standard errors of a difference of two proportions with a pooled variance. The models share their test
+    images, so the true error is smaller: the limit errs on the side of "no effect".
+    """
+    if not images:
+        return DEFAULT_DROP
+    pooled = (first + second) / 2
+    return 1.96 * math.sqrt(max(0.0, 2 * pooled * (1 - pooled) / images))
+
+
+def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
+    """Say whether an attack worked: a backdoor by an ASR of at least 0.5, others by accuracy that fell beyond noise.
+
+    `baseline`: the clean model's metrics; `attacked`: the attack's run. Evasion leaves the model as it is: there the
+    accuracy on adversarial images is compared with the clean one.
+    """
+    if measure == "privacy":
+        return Effect(False, False, "not measured: privacy attacks are not simulated")
+    if measure == "asr":
+        asr = number(attacked, "asr")
+        if asr is None:
+            return Effect(False, False, "not measured: the run has no attack success rate")
+        worked = asr >= MIN_ASR
+        return Effect(True, worked, f"{_verdict(worked)}: ASR {asr:.3f}, the limit is {MIN_ASR}")
+    evasion = measure == "adversarial"
+    before = number(baseline, "clean_accuracy")
+    after = number(attacked, "adversarial_accuracy" if evasion else "clean_accuracy")
+    if before is None or after is None:
+        return Effect(False, False, "not measured: an accuracy is missing")
+    limit = noise(before, after, number(attacked, "test_images") or number(baseline, "test_images"))
+    worked = before - after > limit
+    where = " on adversarial images" if evasion else ""
+    size = "more than" if worked else "within"
+    return Effect(
+        True, worked, f"{_verdict(worked)}: accuracy{where} {before:.3f} → {after:.3f}, {size} noise (±{limit:.3f})"
+    )
+
+
+def _verdict(worked: bool) -> str:
+    return "the attack worked" if worked else "attack not effective"

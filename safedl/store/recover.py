@@ -1,0 +1,94 @@
+"""Drivers that died: their open runs become `interrupted`. A driver lives as long as it holds its `driver.lock`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from safedl import events
+from safedl.events import Event
+from safedl.store import connect, queries
+from safedl.store.recorder import Recorder
+from safedl.store.records import RunRow
+
+LOCK = "driver.lock"
+REASON = "the driver ended without finishing it"
+
+
+def recover(db: Path, results: Path, holding: str | None = None) -> list[str]:
+    """Finish what dead drivers left behind and return the uids of the runs that are `interrupted` now.
+
+    What a driver wrote to its runs' `events.jsonl` before it died is read first, so a run that had ended keeps its
+    end. The change is appended to the files too: they are the record. Does nothing if there is no store.
+    `holding` is the experiment whose lock the caller holds, because it is about to go on with it.
+    """
+    if not connect.exists(db):
+        return []
+    interrupted: list[str] = []
+    for uid in sorted({row.record.experiment or "" for row in queries.open_runs(db)}):
+        with _taken_over(results / "experiments" / uid) as dead:
+            if dead or uid == holding:
+                interrupted += _interrupt(db, results, uid)
+    return interrupted
+
+
+def living_drivers(results: Path) -> list[str]:
+    """Return the uids of the experiments whose driver is at work."""
+    found = []
+    for lock in sorted((results / "experiments").glob(f"*/{LOCK}")):
+        with _taken_over(lock.parent) as dead:
+            if not dead:
+                found.append(lock.parent.name)
+    return found
+
+
+@contextmanager
+def _taken_over(experiment: Path) -> Iterator[bool]:
+    """Hold an experiment's lock; yields False, without it, while its driver is alive or nobody can tell."""
+    path = experiment / LOCK
+    if not path.exists():
+        yield True
+        return
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:
+    recorder = Recorder(db)
+    try:
+        for row in _still_open(db, experiment):
+            recorder.apply(list(events.read(results / "runs" / row.record.uid / "events.jsonl")))
+        left = [row.record.uid for row in _still_open(db, experiment)]
+        ends = [events.event("run", uid, status="interrupted", error=REASON) for uid in left]
+        for end in ends:
+            _append(results / "runs" / end["uid"], end)
+            _append(results / "experiments" / experiment, end)
+        recorder.apply(ends)
+        return left
+    finally:
+        recorder.close()
+
+
+def _still_open(db: Path, experiment: str) -> list[RunRow]:
+    return [row for row in queries.open_runs(db) if (row.record.experiment or "") == experiment]
+
+
+def _append(folder: Path, item: Event) -> None:
+    """Add an event to the folder's file, on a line of its own even if the last one was torn."""
+    if not folder.is_dir():
+        return
+    with (folder / "events.jsonl").open("ab+") as file:
+        file.seek(max(0, file.seek(0, 2) - 1))
+        torn = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * torn + events.encode(item).encode() + b"\n")

@@ -1,0 +1,166 @@
+"""Rebuild the store from the files under `results/`, which are the record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection
+
+from safedl import events
+from safedl.errors import StoreError
+from safedl.events import Event
+from safedl.store import migrate
+from safedl.store.engine import errors_of, write_engine
+from safedl.store.recorder import apply_events, insert_experiment, insert_runs, link, moment
+from safedl.store.records import ExperimentRecord, RunRecord
+from safedl.store.recover import living_drivers
+from safedl.store.scoring import rescore_all
+
+_EXPERIMENT = TypeAdapter(ExperimentRecord)
+_RUN = TypeAdapter(RunRecord)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOGS = ("-wal", "-shm")
+"""What SQLite keeps beside the file."""
+
+Found = TypeVar("Found")
+
+_DAMAGE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found: how many experiments and runs, and in one line each what could not be read."""
+
+    experiments: int
+    runs: int
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    record: ExperimentRecord
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    record: RunRecord
+    events: tuple[Event, ...]
+
+    @property
+    def ended(self) -> str:
+        """When its state changed last: of two completed runs of one stage the earlier one counts."""
+        return max((str(e["at"]) for e in self.events if e["event"] == "run"), default="")
+
+
+def reindex(db: Path, results: Path) -> Report:
+    """Build the store anew and put it in the place of the present one, if any.
+
+    Folders that cannot be read are left out and reported. Raises `StoreError` while a driver is at work.
+    """
+    problems: list[str] = []
+    with migrate.lock(db):
+        _refuse_while_driving(results)
+        experiments = _read_all(results / "experiments", _read_experiment, problems)
+        runs = _read_all(results / "runs", _read_run, problems)
+        new = db.with_name(f"{db.name}.new")
+        _remove(new)
+        migrate.ensure(new)
+        with errors_of(new):
+            engine = write_engine(new)
+            with engine.begin() as connection:
+                _fill(connection, experiments, runs, problems)
+                rescore_all(connection)
+            engine.dispose()  # the last connection takes the log into the file
+        _refuse_while_driving(results)
+        # A log that belongs to the old file must not be found beside the new one.
+        for suffix in LOGS:
+            db.with_name(db.name + suffix).unlink(missing_ok=True)
+        new.replace(db)
+        _remove(new)
+    return Report(len(experiments), len(runs), tuple(problems))
+
+
+def _fill(
+    connection: Connection, experiments: dict[str, _Experiment], runs: dict[str, _Run], problems: list[str]
+) -> None:
+    in_order = sorted(experiments.values(), key=lambda e: (moment(e.record.created_at), e.record.uid))
+    experiment_ids = {e.record.uid: insert_experiment(connection, e.record) for e in in_order}
+    planned = [uid for e in in_order for uid in e.runs if uid in runs]
+    order = sorted(dict.fromkeys([*planned, *runs]), key=lambda uid: moment(runs[uid].record.created_at))
+    ids = insert_runs(connection, [runs[uid].record for uid in order], experiment_ids)
+    for uid in order:
+        # A resumed experiment's plan no longer names the attempts that failed; they belong to it all the same.
+        if owner := experiment_ids.get(runs[uid].record.experiment or ""):
+            link(connection, owner, [ids[uid]])
+    for e in in_order:
+        link(connection, experiment_ids[e.record.uid], [ids[uid] for uid in e.runs if uid in ids])
+        problems += [f"run {uid}: named by experiment {e.record.uid}, not found" for uid in e.runs if uid not in ids]
+    for uid in sorted(order, key=lambda uid: runs[uid].ended):
+        record = runs[uid].record
+        if record.parent and record.parent not in ids:
+            problems.append(f"run {uid}: the run that it starts from, {record.parent}, is missing")
+        if record.experiment not in experiment_ids:
+            problems.append(f"run {uid}: its experiment {record.experiment} is missing")
+        try:
+            with connection.begin_nested():
+                apply_events(connection, runs[uid].events)
+        except _DAMAGE as error:
+            problems.append(f"run {uid}: events.jsonl: {_in_one_line(error)}")
+
+
+def _read_all(folder: Path, read: Callable[[Path], Found], problems: list[str]) -> dict[str, Found]:
+    """Return what `read` makes of each folder in `folder`, by name."""
+    found = {}
+    for path in sorted(p for p in folder.glob("*") if p.is_dir()):
+        try:
+            found[path.name] = read(path)
+        except _DAMAGE as error:
+            problems.append(f"{folder.name}/{path.name}: left out: {_in_one_line(error)}")
+    return found
+
+
+def _read_experiment(folder: Path) -> _Experiment:
+    document = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    record = _EXPERIMENT.validate_python(document)
+    _check(folder, record.uid, record.created_at)
+    return _Experiment(record, tuple(dict.fromkeys([*document["runs"], *document["linked"]])))
+
+
+def _read_run(folder: Path) -> _Run:
+    record = _RUN.validate_python(yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _LOADER))
+    _check(folder, record.uid, record.created_at)
+    found = [e for e in events.read(folder / "events.jsonl") if e["uid"] == record.uid]
+    result = folder / "result.json"
+    if result.exists():
+        found.append({**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid})
+    return _Run(record, tuple(found))
+
+
+def _check(folder: Path, uid: str, created_at: str) -> None:
+    moment(created_at)
+    if uid != folder.name:
+        raise ValueError(f"it says that its uid is {uid}")
+
+
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _refuse_while_driving(results: Path) -> None:
+    if alive := living_drivers(results):
+        raise StoreError(f"experiment {alive[0]} is running; wait for it, or cancel it, and reindex then")
+
+
+def _remove(db: Path) -> None:
+    for suffix in ("", ".lock", *LOGS):
+        db.with_name(db.name + suffix).unlink(missing_ok=True)

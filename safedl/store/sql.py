@@ -1,0 +1,105 @@
+"""SQL that a person typed: it may read, not too long and not too much. Plain sqlite3, so quick to import."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safedl.errors import SafedlError, StoreError, UsageError
+from safedl.store import connect
+
+ALLOWED = "one statement that reads: SELECT, WITH, VALUES, EXPLAIN, or a PRAGMA that only tells"
+READING = frozenset({
+    sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE,
+})  # fmt: skip
+TELLING_PRAGMAS = frozenset({
+    "compile_options", "database_list", "foreign_key_check", "foreign_key_list", "freelist_count", "index_info",
+    "index_list", "index_xinfo", "integrity_check", "page_count", "page_size", "quick_check", "table_info",
+    "table_list", "table_xinfo",
+})  # fmt: skip
+"""Pragmas that change nothing, whatever argument they are given."""
+
+LONGEST_VALUE = 16 * 2**20
+"""Bytes that one value may have: a query cannot fill the memory with a single text."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a query returned: column names, all different, and rows; `truncated` if there were more rows."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+    truncated: bool
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return the rows with their columns' names."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def query(
+    db: Path,
+    text: str,
+    parameters: Mapping[str, Any] | Sequence[Any] = (),
+    *,
+    limit: int = 1000,
+    timeout: float = 5.0,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Answer:
+    """Answer a reading statement with at most `limit` rows, within `timeout` seconds, unless `stopped` becomes true.
+
+    Raises `UsageError` for one that fails, takes longer, is stopped, or would do anything but read; `NotFoundError` if
+    there is no store yet, `StoreError` if it cannot be used.
+    """
+    connect.require(db)
+    with connect.errors_of(db), closing(connect.open_readonly(db)) as connection:
+        deadline = time.monotonic() + timeout
+        connection.text_factory = lambda raw: raw.decode(errors="replace")
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_VALUE)
+        connection.set_authorizer(_authorize)
+        connection.set_progress_handler(lambda: stopped() or time.monotonic() > deadline, 1000)
+        try:
+            cursor = connection.execute(text, parameters)
+            rows = cursor.fetchmany(limit + 1)
+        except (sqlite3.Error, ValueError) as error:
+            raise _refusal(error, db, timeout, stopped()) from error
+        if cursor.description is None:
+            raise UsageError(f"an empty query: write {ALLOWED}")
+        return Answer(_different(item[0] for item in cursor.description), rows[:limit], len(rows) > limit)
+
+
+def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    allowed = action in READING or (action == sqlite3.SQLITE_PRAGMA and (first or "").lower() in TELLING_PRAGMAS)
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+def _refusal(error: sqlite3.Error | ValueError, db: Path, timeout: float, stopped: bool) -> SafedlError:
+    match getattr(error, "sqlite_errorcode", None):
+        case sqlite3.SQLITE_AUTH:
+            return UsageError(f"not allowed here; write {ALLOWED}")
+        case sqlite3.SQLITE_INTERRUPT if stopped:
+            return UsageError("the query was stopped")
+        case sqlite3.SQLITE_INTERRUPT:
+            return UsageError(
+                f"the query took longer than {timeout:g} s and was stopped; narrow it, or allow more time"
+            )
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_IOERR:
+            return StoreError(f"cannot use the store {db}: {error}")
+        case _:
+            return UsageError(f"SQL: {error}")
+
+
+def _different(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names, repeated ones with a number: `a`, `a:2`."""
+    found: list[str] = []
+    for name in names:
+        unique, number = name, 1
+        while unique in found:
+            number += 1
+            unique = f"{name}:{number}"
+        found.append(unique)
+    return tuple(found)

@@ -1,0 +1,31 @@
+"""Values as people read them, on any terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Return text from anywhere (names, errors) with control characters shown instead of obeyed."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return text from anywhere as a single harmless line."""
+    return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def shown(value: Any) -> str:
+    """Return a value for a table's cell: four digits for numbers, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    return printable(str(value)).replace("\n", " ")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as `4:10` or `1:04:10`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

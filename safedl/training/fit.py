@@ -1,0 +1,103 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from safedl.catalog.settings import TrainingSettings
+from safedl.data.imageset import ImageSet
+from safedl.models.classifier import Classifier
+from safedl.progress import SILENT, Progress
+from safedl.training.augment import augment
+from safedl.training.precision import resolve
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Takes logits float32 [B, K] and labels int64 [B]; returns the mean loss, a scalar."""
+
+
+def to_float(images: Tensor, device: torch.device) -> Tensor:
+    """Return uint8 images [B, C, H, W] as float32 in [0, 1] on `device`, channels last in memory."""
+    batch = images.to(device, non_blocking=True).float().div_(255)
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def fit(
+    model: Classifier,
+    data: ImageSet,
+    settings: TrainingSettings,
+    *,
+    device: torch.device,
+    seed: int,
+    loss: Loss = F.cross_entropy,
+    progress: Progress = SILENT,
+    phase: str = "train",
+    after_step: Callable[[], None] | None = None,
+) -> Classifier:
+    """Train `model` in place on `data` and return it in eval mode.
+
+    Order of the images and augmentation come from `seed` alone. `after_step` runs after each optimiser step
+    (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop.
+    """
+    model.to(device).to(memory_format=torch.channels_last).train()
+    rng = torch.Generator().manual_seed(seed)
+    optimizer = _optimizer(model, settings)
+    images, labels = _place(data, device)
+    steps_per_epoch = max(1, math.ceil(len(data) / settings.batch_size))
+    total = settings.epochs * steps_per_epoch
+    low_precision = resolve(settings.precision, device) == "bfloat16"
+    step = 0
+    for epoch in range(settings.epochs):
+        order = torch.randperm(len(data), generator=rng)
+        losses, hits = torch.zeros((), device=device), torch.zeros((), device=device)
+        for index in order.split(settings.batch_size):
+            if len(index) == 1 and len(data) > 1:
+                continue  # batch normalisation needs two
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * _rate(settings.schedule, step / total)
+            index = index.to(images.device)  # noqa: PLW2901
+            batch = to_float(augment(images[index], settings.augment, rng), device)
+            target = labels[index].to(device)
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low_precision):
+                logits = model(batch)
+            value = loss(logits.float(), target)
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+            if after_step:
+                after_step()
+            losses += value.detach() * len(index)
+            hits += (logits.argmax(1) == target).sum()
+            step += 1
+            progress.step(phase, step, total)
+        progress.metric(f"{phase}.loss", epoch + 1, float(losses) / len(data))
+        progress.metric(f"{phase}.accuracy", epoch + 1, float(hits) / len(data))
+    return model.eval()
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _rate(schedule: str, done: float) -> float:
+    return 1.0 if schedule == "constant" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _place(data: ImageSet, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Keep the images on the device where they take at most half of its free memory, else where they are."""
+    if device.type != "cuda":
+        return data.images, data.labels
+    free, _ = torch.cuda.mem_get_info(device)
+    if data.images.numel() > free // 2:
+        return data.images, data.labels
+    return data.images.to(device), data.labels.to(device)

@@ -1,0 +1,139 @@
+"""Training as a service to attacks, defenses and the pipeline: bound to recipe, seed and device, and cached.
+
+Every fit of a fresh model is an artifact addressed by its content: recipe, seed, images and labels. Whoever asks
+for the same model again - another defense of the same attack, a repeated run - gets the one that is there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from safedl.cache import Artifact, ArtifactCache, digest
+from safedl.catalog.settings import TrainingSettings
+from safedl.data.imageset import ImageSet, tensor_digest
+from safedl.models.classifier import Classifier
+from safedl.progress import SILENT, Progress
+from safedl.training import fit as loop
+from safedl.training import predict
+from safedl.training.precision import resolve
+
+VERSION = 1
+"""Raised when the same inputs would give another model or other features; empties the cache."""
+
+FORWARD_AD_LOCK = threading.Lock()
+"""Held around torch.func.jvp: forward-mode AD from two threads at once gives wrong results."""
+
+
+@dataclass(frozen=True)
+class NamedLoss:
+    """A loss with a name that tells it apart from every other one (`gce q=0.7`): the name enters cache keys."""
+
+    name: str
+    function: loop.Loss
+
+
+CROSS_ENTROPY = NamedLoss("cross_entropy", F.cross_entropy)
+
+
+def model_digest(model: Classifier) -> str:
+    """Return the sha256 over a model's weights and buffers."""
+    return tensor_digest(*model.state_dict().values())
+
+
+@dataclass
+class Workbench:
+    """What a stage trains with. `build(seed)` makes a fresh model; `model_id` tells what it depends on."""
+
+    build: Callable[[int], Classifier]
+    model_id: str
+    training: TrainingSettings
+    device: torch.device
+    seed: int
+    threads: int = 1
+    progress: Progress = SILENT
+    cache: ArtifactCache | None = None
+    producer: str = ""
+    spared: float = field(default=0.0, init=False)
+    """Seconds saved by artifacts that were there already: their making counts as this stage's cost."""
+
+    def fit(
+        self,
+        data: ImageSet,
+        *,
+        model: Classifier | None = None,
+        loss: NamedLoss = CROSS_ENTROPY,
+        phase: str = "train",
+        seed: int | None = None,
+        after_step: Callable[[], None] | None = None,
+        **overrides: Any,
+    ) -> Classifier:
+        """Train a fresh model - or `model`, in place - by the common recipe and return it in eval mode.
+
+        `overrides` replace fields of the recipe (`epochs=20, learning_rate=0.01`). Raises `Cancelled`.
+        """
+        settings = TrainingSettings.model_validate({**self.training.model_dump(), **overrides})
+        seed = self.seed if seed is None else seed
+
+        def train(start: Classifier) -> Classifier:
+            return loop.fit(
+                start, data, settings, device=self.device, seed=seed, loss=loss.function,
+                progress=self.progress, phase=phase, after_step=after_step,
+            )  # fmt: skip
+
+        if model is not None or after_step is not None:
+            return train(model or self.build(seed))
+        key = self._key(
+            settings.model_dump(exclude={"seed", "precision"}), resolve(settings.precision, self.device),
+            seed, loss.name, tensor_digest(data.images, data.labels),
+        )  # fmt: skip
+        if self.cache is None:
+            return train(self.build(seed))
+
+        def build(folder: Path) -> None:
+            torch.save(train(self.build(seed)).cpu().state_dict(), folder / "model.pt")
+
+        artifact = self.artifact("model", key, build)
+        fresh = self.build(seed)
+        fresh.load_state_dict(torch.load(artifact.path / "model.pt", weights_only=True, map_location="cpu"))
+        return fresh.to(self.device).eval()
+
+    def features(self, model: Classifier, images: Tensor) -> Tensor:
+        """Return penultimate features float32 [N, D] of uint8 images [N, C, H, W], from the cache where known."""
+        if self.cache is None:
+            return predict.features(model, images, self.device, self.progress)
+
+        def build(folder: Path) -> None:
+            torch.save(predict.features(model, images, self.device, self.progress), folder / "features.pt")
+
+        artifact = self.artifact("features", self._key(model_digest(model), tensor_digest(images)), build)
+        loaded: Tensor = torch.load(artifact.path / "features.pt", weights_only=True, map_location="cpu")
+        return loaded
+
+    def predict(self, model: Classifier, images: Tensor) -> Tensor:
+        """Return logits float32 [N, K] of uint8 images [N, C, H, W]."""
+        return predict.predict(model, images, self.device, self.progress)
+
+    def _key(self, *parts: Any) -> str:
+        torch_version = ".".join(torch.__version__.split(".")[:2])
+        return digest([VERSION, torch_version, self.device.type, self.threads, self.model_id, *parts])
+
+    def artifact(self, kind: str, key: str, build: Callable[[Path], None]) -> Artifact:
+        """Return an artifact of this stage, built if it is not in the cache yet; needs a cache."""
+        assert self.cache is not None
+        start = time.perf_counter()
+        artifact = self.cache.get(
+            kind, key, build, self.producer, waiting=lambda: self.progress.step("wait for another stage", 0, 1)
+        )
+        if artifact.hit:
+            self.spared += artifact.seconds - (time.perf_counter() - start)
+            self.progress.log(f"{kind} {key[:12]} taken from the cache")
+        return artifact

@@ -1,0 +1,280 @@
+"""The front desk of CLI and app: where things lie, and how an experiment is started, followed and cancelled."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from safedl import events
+from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
+from safedl.events import Event
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder with `profiles/`, `results/` and the store."""
+
+    root: Path
+    db: Path
+
+    @classmethod
+    def open(cls, root: Path | None = None, db: Path | None = None) -> Workspace:
+        """Return the workspace at `root` (default: the current folder); `db` or SAFEDL_DB may move the store."""
+        folder = (root or Path()).absolute()
+        chosen = db or (Path(os.environ["SAFEDL_DB"]) if os.environ.get("SAFEDL_DB") else folder / "safedl.db")
+        return cls(folder, chosen.absolute())
+
+    @property
+    def results(self) -> Path:
+        """Where runs, experiments, published results and the cache lie."""
+        return self.root / "results"
+
+    @property
+    def cache(self) -> Path:
+        """The artifact cache's folder."""
+        return self.results / "cache"
+
+    def run_folder(self, uid: str) -> Path:
+        """Return the folder of a run."""
+        return self.results / "runs" / uid
+
+    def experiment_folder(self, uid: str) -> Path:
+        """Return the folder of an experiment."""
+        return self.results / "experiments" / uid
+
+    def profiles(self) -> dict[str, Path]:
+        """Return all profiles by name: the workspace's own hide shipped ones of the same name."""
+        folders = (shipped_profiles(), self.root / "profiles")
+        return {p.stem: p for folder in folders for p in sorted(folder.glob("*.y*ml"))}
+
+    def find_profile(self, name: str) -> Path:
+        """Return the file that `name` means: a path from the current folder, or the name of a known profile.
+
+        Raises `NotFoundError` with the nearest name.
+        """
+        with suppress(OSError):  # a name may be too long for a file's
+            if Path(name).is_file():
+                return Path(name)
+        known = self.profiles()
+        if name in known:
+            return known[name]
+        raise NotFoundError(
+            f"no profile '{name}': neither a file nor one of {', '.join(sorted(known))}.{nearest(name, known)}"
+        )
+
+    # --- experiments
+
+    def start(self, profile: Path, arguments: Sequence[str] = ()) -> str:
+        """Start a driver for a profile in a session of its own and return the experiment's uid.
+
+        `arguments` are further options of `safedl run`. The driver outlives its caller; it is followed through its
+        `events.jsonl`. Raises the error that the driver stopped with, if it stops before it begins.
+        """
+        uid = new_uid()
+        self._spawn(uid, ["run", str(profile.absolute()), *arguments, "--experiment", uid])
+        return uid
+
+    def resume(self, uid: str) -> None:
+        """Start a driver that goes on with an experiment, in a session of its own."""
+        self._spawn(uid, ["resume", uid])
+
+    def cancel(self, uid: str) -> None:
+        """Ask the driver to stop an experiment, or one run. Raises `NotFoundError` for an unknown uid."""
+        for folder in (self.experiment_folder(uid), self.run_folder(uid)):
+            if folder.is_dir():
+                (folder / "cancel").touch()
+                return
+        raise NotFoundError(f"no experiment or run '{uid}' in {self.results}")
+
+    def delete_run(self, uid: str) -> None:
+        """Delete a run that has ended: its row in the store and its folder. Published copies stay.
+
+        Raises `UsageError` if it has not ended or others rest on it, `NotFoundError` if there is no such run.
+        """
+        from safedl.store.remove import remove_run  # loads the database's library
+
+        user = next((e for e in self.running() if uid in self.read_plan(e)["runs"]), None)
+        if user is not None:
+            raise UsageError(f"run {uid} is used by experiment {user}, which is running; wait for it or cancel it")
+        remove_run(self.db, uid)
+        # If this is cut short, `db reindex` finds the rest of the folder: nothing is half there in the store.
+        shutil.rmtree(self.run_folder(uid), ignore_errors=True)
+
+    def running(self) -> list[str]:
+        """Return the uids of the experiments whose driver is alive."""
+        return [uid for uid in self.experiments() if self.is_running(uid)]
+
+    def is_running(self, uid: str) -> bool:
+        """Return whether an experiment's driver is alive: it holds a lock that the kernel frees when it dies."""
+        path = self.experiment_folder(uid) / "driver.lock"
+        if not path.exists():
+            return False
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def experiments(self) -> list[str]:
+        """Return the uids of all experiments, oldest first."""
+        return sorted(p.parent.name for p in (self.results / "experiments").glob("*/plan.json"))
+
+    def find_experiment(self, name: str | None) -> str:
+        """Return the experiment that a uid or a part of one means; None is the last one. Raises `NotFoundError`."""
+        known = self.experiments()
+        if name is None:
+            if not known:
+                raise NotFoundError(f"no experiment in {self.results} yet; start one: safedl run digits")
+            return known[-1]
+        matches = [uid for uid in known if name in uid]
+        if len(matches) != 1:
+            found = "several: " + ", ".join(matches[:5]) if matches else "none"
+            raise NotFoundError(f"'{name}' does not name one experiment; there are {found}")
+        return matches[0]
+
+    def find(self, name: str) -> str:
+        """Return the experiment or run that a uid or a part of one means. Raises `NotFoundError`."""
+        runs = [p.name for p in (self.results / "runs").glob("*") if name in p.name]
+        matches = [uid for uid in self.experiments() if name in uid] + runs
+        if name in matches:
+            return name
+        if len(matches) != 1:
+            found = "several: " + ", ".join(sorted(matches)[:5]) if matches else "none"
+            raise NotFoundError(f"'{name}' does not name one experiment or run; there are {found}")
+        return matches[0]
+
+    def events(self, uid: str) -> list[Event]:
+        """Return what has been said about an experiment or run so far."""
+        return events.read_from(self._events_file(uid), 0)[0]
+
+    def follow(self, uid: str, interval: float = 0.3) -> Iterator[Event]:
+        """Yield what is said about an experiment or run, until it has ended or its driver is gone."""
+        offset = 0
+        experiment = self._experiment_of(uid)
+        while True:
+            alive = self.is_running(experiment)  # before reading: what is written until its end is read below
+            found, offset = events.read_from(self._events_file(uid), offset)
+            yield from found
+            if not alive or any(_is_end(item, uid) for item in found):
+                return
+            time.sleep(interval)
+
+    def stage_names(self, uid: str) -> dict[str, str]:
+        """Return what the runs of an experiment are called in its plan, by uid; `uid` may be one of its runs."""
+        stages: dict[str, str] = self.read_plan(self._experiment_of(uid))["stages"]
+        return {run: name for name, run in stages.items()}
+
+    def _events_file(self, uid: str) -> Path:
+        folder = self.experiment_folder(uid)
+        return (folder if folder.is_dir() else self.run_folder(uid)) / "events.jsonl"
+
+    def _experiment_of(self, uid: str) -> str:
+        if self.experiment_folder(uid).is_dir():
+            return uid
+        return next((e for e in reversed(self.experiments()) if uid in self.read_plan(e)["runs"]), uid)
+
+    def read_plan(self, uid: str) -> dict[str, Any]:
+        """Return an experiment's `plan.json`. Raises `NotFoundError` if it cannot be read."""
+        path = self.experiment_folder(uid) / "plan.json"
+        try:
+            plan: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise NotFoundError(f"{path} cannot be read: {error}") from error
+        return plan
+
+    def result(self, uid: str) -> dict[str, Any] | None:
+        """Return a run's `result.json`, or None if it has none."""
+        try:
+            document: dict[str, Any] = json.loads((self.run_folder(uid) / "result.json").read_text())
+        except (OSError, ValueError):
+            return None
+        return document
+
+    def summary(self, uid: str) -> list[dict[str, Any]]:
+        """Return one row per attack, defense and bound of an experiment: accuracy and ASR before and after."""
+        rows = []
+        for run in self.read_plan(uid)["runs"]:
+            document = self.result(run)
+            if document is None or document["kind"] == "baseline":
+                continue
+            metrics, before = document["metrics"], document["before"]
+            rows.append(
+                {
+                    "attack": document["attack"],
+                    "defense": _defense_name(document),
+                    "seed": document["seed"],
+                    "clean before": before.get("clean_accuracy"),
+                    "clean after": metrics.get("clean_accuracy"),
+                    "ASR before": before.get("asr"),
+                    "ASR after": metrics.get("asr"),
+                    "TPR": metrics.get("tpr"),
+                    "FPR": metrics.get("fpr"),
+                    "seconds": document["timing"].get("seconds"),
+                }
+            )
+        return rows
+
+    def _spawn(self, uid: str, command: Sequence[str]) -> None:
+        folder = self.experiment_folder(uid)
+        folder.mkdir(parents=True, exist_ok=True)
+        events = folder / "events.jsonl"
+        size = events.stat().st_size if events.exists() else 0
+        with (folder / "driver.log").open("ab") as log:
+            driver = subprocess.Popen(
+                [sys.executable, "-m", "safedl", "--workspace", str(self.root), "--db", str(self.db), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+            )
+        while not (events.exists() and events.stat().st_size > size):
+            if (code := driver.poll()) not in (None, 0):
+                raise self._failure(folder, code or 1)
+            time.sleep(0.05)
+
+    def _failure(self, folder: Path, code: int) -> SafedlError:
+        """Return the error of a driver that stopped before it began, and leave nothing of it behind."""
+        lines = (folder / "driver.log").read_text(errors="replace").strip().splitlines()
+        if not (folder / "plan.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        kinds = {kind.exit_code: kind for kind in (UsageError, NotFoundError, StoreError)}
+        return kinds.get(code, SafedlError)(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+
+
+def _defense_name(document: Mapping[str, Any]) -> str:
+    detector = document.get("detector")
+    return f"{document['defense']} ({detector})" if detector else document["defense"] or "none"
+
+
+def _is_end(item: Event, uid: str) -> bool:
+    status = item.get("status")
+    return (
+        item["uid"] == uid and item["event"] in ("run", "experiment") and status not in ("queued", "running", "started")
+    )
+
+
+def new_uid() -> str:
+    """Return a fresh uid that sorts by time and is safe as a folder's name."""
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def shipped_profiles() -> Path:
+    """Return the folder of the profiles that come with Safe-DL: the checkout's, or the installed copy."""
+    here = Path(__file__).resolve().parent
+    installed = here / "_profiles"
+    return installed if installed.is_dir() else here.parent / "profiles"

@@ -1,0 +1,163 @@
+"""Bad input of any kind: one clear message, an exit code, and nothing written."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from .conftest import Safedl
+
+GOOD = """
+name: small
+dataset: {name: digits}
+model: {name: cnn, input_shape: [1, 8, 8], num_classes: 10}
+attack_overrides:
+  backdoor:
+    static_patch: {poison_fraction: 0.05, target_class: 2}
+defense_config:
+  backdoor:
+    static_patch:
+      defenses: [activation_clustering]
+      activation_clustering: {num_clusters: 2}
+"""
+
+
+class Bomb:
+    """Unpickling it would make a file."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (Path.touch, (Path("exploded"),))  # type: ignore[return-value]
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+BAD_PROFILES = {
+    "not YAML": ("name: [", ["line 1"]),
+    "builds objects": ("name: !!python/object/apply:os.system ['touch exploded']", ["bad.yaml", "python"]),
+    "a list": ("- 1\n- 2", ["bad.yaml"]),
+    "empty": ("", ["bad.yaml"]),
+    "misspelt defense": (
+        GOOD.replace("activation_clustering", "activation_clusterin"),
+        ["defense_config.backdoor.static_patch", "activation_clusterin", "Did you mean 'activation_clustering'?"],
+    ),
+    "parameter of another defense": (
+        changed("num_clusters: 2", "epsilon: 2.0"),
+        ["defense_config.backdoor.static_patch.activation_clustering.epsilon", "dp_training"],
+    ),
+    "ratio 1.5": (
+        changed("poison_fraction: 0.05", "poison_fraction: 1.5"),
+        ["attack_overrides.backdoor.static_patch.poison_fraction", "1.5"],
+    ),
+    "target class 99": (
+        changed("target_class: 2", "target_class: 99"),
+        ["attack_overrides.backdoor.static_patch.target_class", "99", "0 to 9"],
+    ),
+    "unknown layer": (
+        GOOD.replace("activation_clustering", "model_inspection").replace("num_clusters: 2", "layers: [conv.9]"),
+        ["model_inspection.layers", "conv.9"],
+    ),
+    "three channels announced": (changed("[1, 8, 8]", "[3, 8, 8]"), ["input_shape", "[3, 8, 8]", "[1, 8, 8]"]),
+    "unknown data set": (changed("name: digits", "name: digit"), ["dataset.name", "digit", "digits"]),
+    "unknown model": (changed("name: cnn", "name: cmm"), ["model.name", "cmm", "cnn"]),
+    "a name that leaves the folder": (changed("name: small", "name: ../small"), ["name", "../small"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_PROFILES)
+def test_bad_profile(safedl: Safedl, tmp_path: Path, what: str) -> None:
+    text, expected = BAD_PROFILES[what]
+    (tmp_path / "bad.yaml").write_text(text)
+    for command in (("profile", "check", "bad.yaml"), ("run", "bad.yaml")):
+        answer = safedl(*command)
+        assert answer.code == 2, answer
+        assert all(part in answer.err for part in expected), answer.err
+        assert "Traceback" not in answer.err
+        assert len(answer.err.strip().splitlines()) <= 2, answer.err
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_missing_profile(safedl: Safedl, tmp_path: Path) -> None:
+    answer = safedl("run", "digitz")
+    assert answer.code == 4
+    assert "Did you mean 'digits'?" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+def with_data(tmp_path: Path, dataset: str, model: str = "name: cnn") -> None:
+    text = GOOD.replace("{name: digits}", dataset).replace(
+        "{name: cnn, input_shape: [1, 8, 8], num_classes: 10}", f"{{{model}}}"
+    )
+    (tmp_path / "bad.yaml").write_text(text)
+
+
+def refused(safedl: Safedl, tmp_path: Path, *expected: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    answer = safedl("run", "bad.yaml")
+    assert answer.code == 2, answer
+    assert all(part in answer.err for part in expected), answer.err
+    assert "Traceback" not in answer.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_empty_image_folder(safedl: Safedl, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with_data(tmp_path, "{name: mine, type: custom, path: images}")
+    refused(safedl, tmp_path, "images")
+
+
+def test_truncated_image(safedl: Safedl, tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        folder = tmp_path / "images" / label
+        folder.mkdir(parents=True)
+        for i in range(8):
+            Image.effect_noise((16, 16), 50).save(folder / f"{i}.png")
+    broken = tmp_path / "images" / "dog" / "3.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with_data(tmp_path, "{name: mine, type: custom, path: images}")
+    refused(safedl, tmp_path, "3.png")
+
+
+def test_weights_with_pickled_code(safedl: Safedl, tmp_path: Path) -> None:
+    torch.save({"conv.0.weight": Bomb()}, tmp_path / "weights.pt")
+    with_data(tmp_path, "{name: digits}", "name: cnn, weights: weights.pt")
+    refused(safedl, tmp_path, "weights.pt")
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(Bomb()))
+    refused(safedl, tmp_path, "weights.pt")
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "digits", "--seeds", "2-x"), "--seeds 2-x"),
+        (("run", "digits", "--attack", "statick_patch"), "Did you mean 'static_patch'?"),
+        (("run", "digits", "--defense", "prunning"), "Did you mean 'pruning'?"),
+        (("run", "digits", "--device", "cuda:77"), "cuda:77"),
+        (("run", "digits", "--device", "toaster"), "toaster"),
+        (("run", "digits", "--workers", "0"), "--workers"),
+        (("run",), "PROFILE"),
+        (("cache", "gc"), "--older"),
+        (("cache", "gc", "--max-size", "much"), "much"),
+    ],
+)
+def test_bad_options(safedl: Safedl, tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
+    answer = safedl(*arguments)
+    assert answer.code == 2, answer
+    assert expected in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command", [("runs", "show", "x"), ("runs", "logs", "x"), ("runs", "cancel", "x"), ("resume",)]
+)
+def test_nothing_there_yet(safedl: Safedl, tmp_path: Path, command: tuple[str, ...]) -> None:
+    answer = safedl(*command)
+    assert answer.code == 4, answer
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.store.conftest import work
+
+__all__ = ["work"]

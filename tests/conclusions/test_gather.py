@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from safedl.conclusions.gather import Conclusions, conclude, family
+from safedl.decision.answers import Answer
+from safedl.plan import Stage
+from safedl.profile.load import parse
+from tests.conclusions.measured import METRICS, PROFILE, measure, ran
+from tests.store.samples import Workplace
+
+
+def said(work: Workplace, text: str = PROFILE) -> Conclusions:
+    return conclude(work.db, work.results, parse(text))
+
+
+def check(found: Conclusions, id: str) -> tuple[str, str]:
+    item = next(i for i in found.decision.checklist if i.id == id)
+    return item.status, item.detail
+
+
+def test_a_profile_that_was_measured(work: Workplace) -> None:
+    ran(work)
+    found = said(work)
+    assert found.experiment is not None
+    assert found.experiment.record.uid == "e1"
+    assert {p.status for p in found.facts.planned} == {"completed"}
+    assert found.facts.baseline["clean_accuracy"] == pytest.approx(0.9795)
+    patch, flips = (
+        next(o for o in found.facts.outcomes if o.risk.attack == n) for n in ("static_patch", "label_flipping")
+    )
+    assert patch.risk.effective and not flips.risk.effective
+    assert patch.best is not None and patch.best.defense == "spectral_signatures"
+    assert patch.residual.risk_score < 0.1 < patch.risk.risk_score
+    assert len(patch.risk.runs) == 2
+    assert found.decision.go, found.verdict
+    assert found.verdict.startswith("GO: ")
+    assert check(found, "versions_recorded") == ("pass", "code 0.1.0; data ffffffffffff")
+    assert found.classes == ("0", "1")
+    assert found.system["seeds"] == [0, 1]
+
+
+def test_advice_names_what_was_measured_first(work: Workplace) -> None:
+    ran(work)
+    advice = said(work).advice["static_patch"]
+    best = advice.recommended[0]
+    assert best.defense == "spectral_signatures"
+    assert best.evidence is not None and best.evidence.seeds == 2
+    assert {r.defense for r in advice.unhelpful} == {"activation_clustering", "anomaly_detection"}
+    assert said(work).advice["label_flipping"].recommended == ()
+
+
+def test_advice_of_the_family_counts_where_the_data_set_has_none(work: Workplace) -> None:
+    other = PROFILE.replace("name: digits", "name: kmnist").replace("small", "other")
+    mnist = PROFILE.replace("name: digits", "name: mnist")
+    mnist = mnist.replace("[activation_clustering, spectral_signatures, anomaly_detection]", "[anomaly_detection]")
+    ran(work, other, uid="e0", seeds=(0, 1, 2))
+    ran(work, mnist, seeds=(0,))
+    advice = said(work, mnist).advice["static_patch"]
+    assert advice.recommended[0].evidence is not None
+    assert advice.recommended[0].evidence.dataset == "kmnist"
+    own = next(r for r in advice.unhelpful if r.defense == "anomaly_detection")
+    assert own.evidence is not None and own.evidence.dataset == "mnist"
+    assert family("kmnist") == ("mnist", "fashionmnist", "kmnist", "emnist")
+    assert family("my photos") == ("my photos",)
+
+
+def test_a_profile_that_never_ran_is_no_go(work: Workplace) -> None:
+    found = said(work)
+    assert (found.experiment, found.facts.outcomes, found.rankings) == (None, (), ())
+    assert not found.decision.go
+    assert check(found, "attacks_run") == ("fail", "not completed: static_patch@0, label_flipping@0")
+    without_store = conclude(work.db.with_name("none.db"), work.results, parse(PROFILE))
+    assert without_store.decision == found.decision
+
+
+def test_the_latest_experiment_counts(work: Workplace) -> None:
+    ran(work)
+
+    def leaky(stage: Stage) -> Mapping[str, float]:
+        return measure(stage) | ({"asr": 0.9} if stage.defense == "spectral_signatures" else {})
+
+    ran(work, uid="e2", seeds=(0,), measure=leaky)
+    found = said(work)
+    assert found.experiment is not None and found.experiment.record.uid == "e2"
+    assert check(found, "max_asr")[0] == "fail"
+    assert [p.experiment for p in found.history] == ["e1", "e2"]
+    assert set(found.history[0].scores) == {"static_patch", "label_flipping"}
+
+
+def test_what_the_profile_no_longer_says_does_not_count(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    changed = said(work, PROFILE.replace("target_class: 2", "target_class: 3"))
+    stages = {p.stage: p.status for p in changed.facts.planned}
+    assert (stages["static_patch@0"], stages["label_flipping@0"]) == ("not run", "completed")
+    assert not changed.decision.go
+    stricter = said(work, PROFILE + "acceptance: {max_asr: 0.01}\n")
+    assert check(stricter, "max_asr")[0] == "fail"
+
+
+def test_what_failed_is_missing_and_blocks(work: Workplace) -> None:
+    ran(work, seeds=(0,), statuses={"static_patch/spectral_signatures@0": "failed", "label_flipping@0": "cancelled"})
+    found = said(work)
+    assert {o.risk.attack for o in found.facts.outcomes} == {"static_patch"}
+    assert "static_patch/spectral_signatures@0 (failed)" in check(found, "runs_completed")[1]
+    assert found.facts.outcomes[0].best is None
+    assert check(found, "residual_risk")[0] == "fail"
+
+
+def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
+    ran(work, seeds=(0,), statuses={"static_patch@0": "failed"})
+    assert not said(work).decision.go
+    ran(work, uid="e2", seeds=(0,))
+    assert said(work).decision.go
+
+
+def test_answers_settle_and_waive(work: Workplace) -> None:
+    from safedl.conclusions import notes
+
+    ran(work, seeds=(0,))
+    strict = PROFILE + "acceptance: {max_asr: 0.01}\n"
+    assert not said(work, strict).decision.go
+    notes.change(work.results, "small", "max_asr", Answer(waiver="known", owner="me"))
+    notes.change(work.results, "small", "drift", Answer(done=True, note="weekly"))
+    found = said(work, strict)
+    assert found.decision.go
+    assert (check(found, "max_asr")[0], check(found, "drift")[0]) == ("waived", "done")
+
+
+def test_a_privacy_budget_is_read_from_the_run(work: Workplace) -> None:
+    text = PROFILE.replace("[robust_loss]", "[dp_training]")
+
+    def spent(stage: Stage) -> Mapping[str, float]:
+        if stage.defense == "dp_training":
+            return {**METRICS["robust_loss"], "epsilon_spent": 99.0}
+        return measure(stage)
+
+    ran(work, text, seeds=(0,), measure=spent)
+    found = said(work, text)
+    assert found.facts.budgets[0].spent == 99.0
+    assert check(found, "dp_budget")[0] == "fail"
+
+
+def test_files_that_are_gone_are_said_to_be_missing(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    (work.results / "runs" / "e1-00" / "result.json").write_text("{ torn")
+    found = said(work)
+    assert check(found, "versions_recorded")[0] == "fail"
+    assert found.classes == ()

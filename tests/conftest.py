@@ -1,0 +1,58 @@
+"""Shared fixtures: digits, a trained model and poisoned scenarios, each computed once a session."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+
+from safedl.catalog.settings import DatasetSettings, ModelSettings, TrainingSettings
+from safedl.data.imageset import Dataset
+from safedl.data.load import load
+from safedl.models.build import build
+from safedl.models.classifier import Classifier
+from safedl.training.workbench import Workbench
+
+RECIPE = TrainingSettings(epochs=12, batch_size=64, learning_rate=2e-3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@functools.cache
+def digits_dataset() -> Dataset:
+    """Return digits, split by seed 0."""
+    return load(DatasetSettings(name="digits"), seed=0)
+
+
+def make_bench(dataset: Dataset, model: str = "cnn", seed: int = 0) -> Workbench:
+    """Return a workbench without a cache."""
+    settings = ModelSettings(name=model)
+    return Workbench(lambda s: build(settings, dataset, s), model, RECIPE, torch.device("cpu"), seed)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """Return digits, split by seed 0."""
+    return digits_dataset()
+
+
+@pytest.fixture(scope="session")
+def bench(digits: Dataset) -> Workbench:
+    """Return a workbench for digits and `cnn`."""
+    return make_bench(digits)
+
+
+@functools.cache
+def _clean_model() -> Classifier:
+    dataset = digits_dataset()
+    return make_bench(dataset).fit(dataset.train)
+
+
+@pytest.fixture
+def clean_model() -> Classifier:
+    """Return a copy of a `cnn` trained on clean digits."""
+    return _clean_model().clone()

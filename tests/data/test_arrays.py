@@ -1,0 +1,129 @@
+"""Arrays: layouts, value ranges, labels, and `.npz` files that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from safedl.data.arrays import from_mapping, read_npz, to_images
+from safedl.errors import UsageError
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+LABELS = np.array([0, 1, 0, 1, 0, 1])
+
+
+def test_layouts_lead_to_the_same_images() -> None:
+    first = torch.from_numpy(COLOUR).permute(0, 3, 1, 2)
+    for given in (COLOUR, first, COLOUR.transpose(0, 3, 1, 2), torch.from_numpy(COLOUR)):
+        assert torch.equal(to_images(given, ""), first)
+    for given in (GREY, GREY[..., None], torch.from_numpy(GREY), torch.from_numpy(GREY)[:, None]):
+        assert torch.equal(to_images(given, ""), torch.from_numpy(GREY)[:, None])
+
+
+def test_where_both_layouts_fit_arrays_are_channels_last_and_tensors_first() -> None:
+    odd = RNG.integers(0, 256, (2, 3, 7, 3), dtype=np.uint8)
+    assert to_images(odd, "").shape == (2, 3, 3, 7)
+    assert to_images(torch.from_numpy(odd), "").shape == (2, 3, 7, 3)
+
+
+@pytest.mark.parametrize("given", [GREY / 255, (GREY / 255).astype(np.float32), GREY.astype(np.int64)])
+def test_floats_and_whole_numbers_give_the_same_bytes(given: np.ndarray) -> None:
+    assert torch.equal(to_images(given, ""), torch.from_numpy(GREY)[:, None])
+
+
+def test_booleans_are_black_and_white() -> None:
+    assert to_images(np.array([[[True, False]]]), "").flatten().tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (GREY.astype(float), "floats must lie in \\[0, 1\\]"),
+        (GREY / 255 - 0.5, "leave normalisation out"),
+        (np.full((2, 4, 4), np.nan), "floats must lie"),
+        (GREY.astype(int) + 200, "0 to 255, found"),
+        (np.zeros((3, 4, 4, 2), np.uint8), "no axis of 1 or 3 channels"),
+        (np.zeros((3, 4), np.uint8), "expected N x H x W"),
+        (np.zeros((0, 4, 4), np.uint8), "no images"),
+        (np.array(["a", "b"]), "cannot be used as numbers"),
+        ([[1, 2], [3]], "cannot be used as numbers"),
+    ],
+)
+def test_unusable_images_are_refused(given: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=f"^here: .*{message}"):
+        to_images(given, "here")
+
+
+@pytest.mark.parametrize("names", [("x_train", "y_train", "x_test", "y_test"),
+                                   ("train_images", "train_labels", "test_images", "test_labels")])  # fmt: skip
+def test_npz_under_either_set_of_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    values = dict(zip(names, (COLOUR, LABELS[:, None], COLOUR[:2], LABELS[:2, None]), strict=True))
+    np.savez_compressed(tmp_path / "a.npz", **values, val_images=GREY)
+    raw = read_npz(tmp_path / "a.npz")
+    assert raw.classes == ("0", "1") and raw.train.labels.tolist() == LABELS.tolist()
+    assert raw.test is not None and torch.equal(raw.test.images, raw.train.images[:2])
+
+
+def test_labels_may_be_texts() -> None:
+    animals = np.array(["dog", "cat", "dog", "cat", "dog", "cat"])
+    raw = from_mapping({"x_train": GREY, "y_train": animals, "x_test": GREY, "y_test": animals}, "here")
+    assert raw.classes == ("cat", "dog") and raw.train.labels.tolist() == [1, 0] * 3
+    named = from_mapping({"x_train": GREY, "y_train": animals, "classes": ["dog", "cat"]}, "here")
+    assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
+
+
+def test_sources_are_numbered() -> None:
+    raw = from_mapping({"x_train": GREY, "y_train": LABELS, "sources": ["b", "a", "b", "c", "a", "a"]}, "here")
+    assert raw.train.sources is not None and raw.train.sources.tolist() == [1, 0, 1, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"x_train": None}, "no x_train or train_images"),
+        ({"y_train": LABELS[:5]}, "6 images, but 5 labels"),
+        ({"y_train": LABELS + 1}, "must be 0 to 1, each at least once; class 0 has no image"),
+        ({"y_train": LABELS * 1_000_000_000}, "class 1 has no image"),
+        ({"y_train": LABELS - 1}, "0 or more, found -1"),
+        ({"y_train": LABELS * 0}, "two or more"),
+        ({"y_train": LABELS * 0.5}, "whole numbers"),
+        ({"y_train": np.eye(6)}, "one number for each image"),
+        ({"classes": ["a", "b", "c"]}, "class 2 has no image"),
+        ({"classes": ["a"]}, "class 1 has no name"),
+        ({"x_test": GREY}, "must come together"),
+        ({"x_test": COLOUR, "y_test": LABELS}, r"test images are \[3, 5, 4\]"),
+        ({"x_test": GREY, "y_test": LABELS * 2}, "y_test has class 2"),
+        ({"x_test": GREY, "y_test": ["x"] * 6}, "unknown class 'x'"),
+        ({"sources": [1, 2]}, "2 for 6 training images"),
+    ],
+)
+def test_unusable_mappings_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        from_mapping({"x_train": GREY, "y_train": LABELS} | changes, "here")
+
+
+def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=np.array([{"code": 1}], dtype=object), y_train=LABELS)
+    with pytest.raises(UsageError, match=r"a\.npz: it holds pickled objects"):
+        read_npz(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04broken"])
+def test_damaged_npz_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(UsageError, match=r"cannot read .*a\.npz: ."):
+        read_npz(tmp_path / "a.npz")
+
+
+def test_truncated_npz_is_refused_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=GREY, y_train=LABELS)
+    content = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UsageError, match=r"cannot read .*a\.npz"):
+        read_npz(tmp_path / "a.npz")

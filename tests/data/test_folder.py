@@ -1,0 +1,188 @@
+"""Image folders: layouts, modes, sizes, and files that cannot be read."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from safedl.data.folder import read_folder
+from safedl.data.imageset import Raw
+from safedl.errors import UsageError
+from safedl.progress import SILENT, Progress
+
+
+def _save(path: Path, colour: int | tuple[int, ...] = 0, size: tuple[int, int] = (8, 6), mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def _two_classes(root: Path) -> Path:
+    for name in ("cat", "dog"):
+        for number in range(3):
+            _save(root / name / f"{number}.png", 10 * number)
+    return root
+
+
+def _read(root: Path, shape: tuple[int, int, int] | None = None) -> Raw:
+    return read_folder(root, shape, SILENT)
+
+
+def test_classes_alone_have_no_test_part(tmp_path: Path) -> None:
+    raw = _read(_two_classes(tmp_path))
+    assert raw.classes == ("cat", "dog") and raw.test is None
+    assert raw.train.images.shape == (6, 1, 6, 8)
+    assert raw.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert raw.train.images[:, 0, 0, 0].tolist() == [0, 10, 20] * 2
+
+
+def test_train_and_test_folders(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "train")
+    _save(tmp_path / "test" / "dog" / "x.png", 77)
+    raw = _read(tmp_path)
+    assert raw.test is not None
+    assert raw.test.labels.tolist() == [1] and raw.test.images.unique().tolist() == [77]
+
+
+def test_numbers_are_classes_in_numeric_order(tmp_path: Path) -> None:
+    for name in ("10", "9", "1"):
+        _save(tmp_path / name / "a.png")
+    assert _read(tmp_path).classes == ("1", "9", "10")
+
+
+def test_mixed_sizes_are_resized_and_said_so(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    _save(tmp_path / "cat" / "large.png", 200, (90, 40))
+    said: list[str] = []
+
+    class Listener(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    assert read_folder(tmp_path, None, Listener()).train.images.shape == (7, 1, 32, 32)
+    assert "2 sizes are resized to 32x32" in said[0]
+    assert _read(tmp_path, (3, 10, 20)).train.images.shape == (7, 1, 10, 20)
+
+
+def test_large_images_are_resized_unless_asked_for(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _save(tmp_path / name / "x.png", 9, (300, 300))
+    assert _read(tmp_path).train.images.shape == (2, 1, 32, 32)
+    assert _read(tmp_path, (1, 300, 300)).train.images.shape == (2, 1, 300, 300)
+
+
+def test_every_mode_becomes_colour_beside_colour(tmp_path: Path) -> None:
+    red = (255, 0, 0)
+    _save(tmp_path / "a" / "rgb.png", red, mode="RGB")
+    _save(tmp_path / "a" / "rgba.png", (*red, 255), mode="RGBA")
+    _save(tmp_path / "a" / "cmyk.tiff", (0, 255, 255, 0), mode="CMYK")
+    Image.new("RGB", (8, 6), red).quantize(4).save(tmp_path / "a" / "palette.png")
+    _save(tmp_path / "b" / "grey.png", 100, mode="L")
+    _save(tmp_path / "b" / "bits.png", 1, mode="1")
+    raw = _read(tmp_path)
+    assert raw.train.images.shape[1] == 3
+    colours = [tuple(image[:, 0, 0].tolist()) for image in raw.train.images]
+    assert colours == [red, red, red, red, (255, 255, 255), (100, 100, 100)]
+
+
+def test_sixteen_bit_grey_is_scaled_not_cut_off(tmp_path: Path) -> None:
+    for name, value in (("a", 0x8000), ("b", 0xFFFF)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name / "x.png")
+    assert _read(tmp_path).train.images.flatten(1).float().mean(1).tolist() == [128, 255]
+
+
+def test_a_shrunken_jpeg_looks_like_the_original(tmp_path: Path) -> None:
+    ramp = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (200, 1))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(ramp).save(tmp_path / name / "x.jpg", quality=95)
+    image = _read(tmp_path, (1, 20, 20)).train.images[0, 0].float()
+    expected = torch.from_numpy(ramp).float().view(20, 10, 20, 10).mean((1, 3))
+    assert float((image - expected).abs().max()) < 6
+
+
+def test_notes_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    (tmp_path / "cat" / "labels.csv").write_text("a,b")
+    (tmp_path / "cat" / ".DS_Store").write_bytes(b"\0")
+    (tmp_path / ".git").mkdir()
+    assert len(_read(tmp_path).train) == 6
+
+
+def _bomb() -> bytes:
+    """Return a PNG of a few bytes whose header announces 40,000 x 40,000 pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def _medium_bomb() -> bytes:
+    image = io.BytesIO()
+    Image.new("1", (9_000, 9_000)).save(image, "PNG")
+    return image.getvalue()
+
+
+def _truncated() -> bytes:
+    image = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)).save(image, "PNG")
+    return image.getvalue()[:900]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"this is no image", "not an image"),
+        (b"", "not an image"),
+        (_truncated(), "cannot read image"),
+        (_bomb(), "too many pixels"),
+        (_medium_bomb(), "9000x9000 pixels"),
+    ],
+)
+def test_unreadable_images_are_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
+    _two_classes(tmp_path)
+    (tmp_path / "dog" / "odd.png").write_bytes(content)
+    with pytest.raises(UsageError, match=reason) as caught:
+        _read(tmp_path)
+    assert str(tmp_path / "dog" / "odd.png") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_floating_point_images_are_refused_by_name(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    Image.new("F", (8, 6)).save(tmp_path / "dog" / "float.tiff")
+    with pytest.raises(UsageError, match=r"float\.tiff holds floating-point"):
+        _read(tmp_path)
+
+
+def test_empty_and_odd_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no class folders"):
+        _read(tmp_path)
+    _save(tmp_path / "cat" / "a.png")
+    with pytest.raises(UsageError, match="holds one class, 'cat'"):
+        _read(tmp_path)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(UsageError, match=r"dog holds no images"):
+        _read(tmp_path)
+
+
+def test_a_class_of_the_test_part_alone_is_refused(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "train")
+    _save(tmp_path / "test" / "bird" / "x.png")
+    with pytest.raises(UsageError, match="bird is a class that the training part does not have"):
+        _read(tmp_path)
+
+
+def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "train")
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+    with pytest.raises(UsageError, match="test holds no images"):
+        _read(tmp_path)

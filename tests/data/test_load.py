@@ -1,0 +1,139 @@
+"""Splitting by seed, subsets, trusted holdout, fingerprint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from safedl.catalog.datasets import DATASETS
+from safedl.catalog.settings import DatasetSettings
+from safedl.data.imageset import ImageSet
+from safedl.data.load import load
+from safedl.data.split import trusted_counts
+from safedl.errors import UsageError
+
+DIGITS = DatasetSettings(name="digits")
+
+
+def _keys(part: ImageSet) -> set[bytes]:
+    return {image.numpy().tobytes() for image in part.images}
+
+
+def _numbered(tmp_path: Path, per_class: int = 40, test: bool = False) -> DatasetSettings:
+    """Write an .npz of images that all differ: the number of an image is written in its pixels."""
+    count = 3 * per_class
+    images = np.zeros((count, 4, 4), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = np.arange(count) % 256, np.arange(count) // 256
+    values = {"x_train": images, "y_train": np.arange(count) % 3}
+    if test:
+        values |= {"x_test": images[:9] + 100, "y_test": np.arange(9) % 3}
+    np.savez(tmp_path / "numbered.npz", **values)
+    return DatasetSettings(name="numbered", path=str(tmp_path / "numbered.npz"))
+
+
+def test_digits_are_what_the_catalog_says() -> None:
+    data = load(DIGITS, 0)
+    spec = DATASETS["digits"]
+    assert data.shape == spec.shape and len(data.classes) == spec.num_classes
+    assert len(data.train) + len(data.trusted) + len(data.test) == spec.train_size
+    assert len(data.trusted) == 200 and 490 <= len(data.test) <= 510
+    assert int(data.train.images.max()) == 255
+
+
+def test_parts_are_disjoint_and_complete(tmp_path: Path) -> None:
+    data = load(_numbered(tmp_path), 0)
+    train, trusted, test = map(_keys, (data.train, data.trusted, data.test))
+    assert len(train | trusted | test) == 120 == len(train) + len(trusted) + len(test)
+    assert torch.bincount(data.test.labels).tolist() == [11] * 3
+    assert torch.bincount(data.trusted.labels).tolist() == [5] * 3
+
+
+def test_a_test_part_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    data = load(_numbered(tmp_path, test=True), 0)
+    assert len(data.test) == 9 and len(data.train) + len(data.trusted) == 120
+
+
+def test_seed_fixes_the_split(tmp_path: Path) -> None:
+    settings = _numbered(tmp_path)
+    one, again, other = load(settings, 1), load(settings, 1), load(settings, 2)
+    assert one.fingerprint == again.fingerprint != other.fingerprint
+    assert torch.equal(one.train.images, again.train.images)
+    assert _keys(one.test) != _keys(other.test)
+
+
+def test_subset_limits_the_training_images_of_each_class(tmp_path: Path) -> None:
+    settings = _numbered(tmp_path, test=True).model_copy(update={"subset": 10})
+    data = load(settings, 0)
+    both = torch.cat([data.train.labels, data.trusted.labels])
+    assert torch.bincount(both).tolist() == [10] * 3
+    assert torch.bincount(data.trusted.labels).tolist() == [2] * 3 and len(data.test) == 9
+
+
+@pytest.mark.parametrize(
+    ("size", "fraction", "count"),
+    [(6000, 0.05, 300), (300, 0.05, 20), (100, 0.05, 20), (99, 0.05, 19), (48, 0.05, 9), (4, 0.05, 0),
+     (6000, 0.0, 0), (6000, 0.2, 1200)],
+)  # fmt: skip
+def test_trusted_holdout_follows_its_three_limits(size: int, fraction: float, count: int) -> None:
+    assert trusted_counts(torch.zeros(size, dtype=torch.long), fraction) == {0: count}
+
+
+def _fingerprint(tmp_path: Path, **changes: np.ndarray) -> str:
+    rng = np.random.default_rng(0)
+    values = {
+        "x_train": rng.integers(0, 256, (60, 4, 4), dtype=np.uint8), "y_train": np.arange(60) % 2,
+        "x_test": rng.integers(0, 256, (6, 4, 4), dtype=np.uint8), "y_test": np.arange(6) % 2,
+    } | changes  # fmt: skip
+    np.savez(tmp_path / "data.npz", **values)
+    return load(DatasetSettings(name="data", path=str(tmp_path / "data.npz")), 0).fingerprint
+
+
+def test_fingerprint_tells_a_pixel_a_label_a_name_and_a_source(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    labels = np.arange(6) % 2
+    pixel = images.copy()
+    pixel[17, 2, 3] ^= 1
+    other = labels.copy()
+    other[3] = 0
+    found = [
+        _fingerprint(tmp_path),
+        _fingerprint(tmp_path, x_train=pixel),
+        _fingerprint(tmp_path, y_test=other),
+        _fingerprint(tmp_path, classes=np.array(["cat", "dog"])),
+        _fingerprint(tmp_path, sources=np.arange(60) % 4),
+    ]
+    assert len(set(found)) == 5
+    assert _fingerprint(tmp_path, x_train=images) == found[0]
+
+
+def test_sources_follow_their_images(tmp_path: Path) -> None:
+    images = np.repeat(np.arange(60, dtype=np.uint8), 16).reshape(60, 4, 4)
+    np.savez(tmp_path / "data.npz", x_train=images, y_train=np.arange(60) % 2, sources=np.arange(60) * 10)
+    data = load(DatasetSettings(name="data", path=str(tmp_path / "data.npz")), 0)
+    assert data.train.sources is not None
+    assert torch.equal(data.train.sources, data.train.images[:, 0, 0, 0].long())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "fashonmnist"}, "Did you mean 'fashionmnist'"),
+        ({"name": "mine.py", "type": "custom"}, r"dataset\.name: no such file: mine\.py"),
+        ({"path": "nowhere"}, r"dataset\.path: no such file: nowhere"),
+        ({"path": "notes.txt"}, "neither an image folder"),
+    ],
+)
+def test_unknown_data_is_refused(tmp_path: Path, settings: dict[str, str], message: str) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(UsageError, match=message):
+        load(DatasetSettings.model_validate(settings), 0, [tmp_path])
+
+
+def test_too_few_images_to_split(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", x_train=np.zeros((2, 4, 4), np.uint8), y_train=np.arange(2))
+    with pytest.raises(UsageError, match="too few images"):
+        load(DatasetSettings(name="data", path=str(tmp_path / "data.npz")), 0)

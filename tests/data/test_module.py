@@ -1,0 +1,117 @@
+"""A user's module with get_dataset()."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from safedl.data.imageset import Raw
+from safedl.data.module import read_module
+from safedl.errors import UsageError
+from safedl.progress import SILENT, Progress
+
+HEAD = """
+import numpy as np, torch
+from PIL import Image
+from torch.utils.data import Dataset, Subset, TensorDataset
+rng = np.random.default_rng(0)
+x = rng.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+y = np.arange(6) % 2
+t = torch.from_numpy(x).permute(0, 3, 1, 2).float() / 255
+class Items(Dataset):
+    def __init__(self, images):
+        self.images, self.classes = images, ["cat", "dog"]
+    def __len__(self):
+        return len(self.images)
+    def __getitem__(self, i):
+        return self.images[i], torch.tensor(i % 2)
+pictures = [Image.fromarray(image) for image in x]
+def get_dataset():
+    return """
+
+
+def _read(tmp_path: Path, returned: str, shape: tuple[int, int, int] | None = None) -> Raw:
+    (tmp_path / "user_dataset.py").write_text(HEAD + returned)
+    return read_module(tmp_path / "user_dataset.py", shape, SILENT)
+
+
+@pytest.mark.parametrize(
+    "returned",
+    [
+        "x, y, x[:2], y[:2]",
+        "(x, y), (x[:2], y[:2])",
+        "[(t, torch.from_numpy(y)), (t[:2], [0, 1])]",
+        "{'x_train': x, 'y_train': y, 'x_test': x[:2], 'y_test': y[:2]}",
+        "TensorDataset(t, torch.from_numpy(y)), TensorDataset(t[:2], torch.from_numpy(y[:2]))",
+        "Items(t), Items(t[:2])",
+        "Items(x), Subset(Items(t), [0, 1])",
+        "Items(pictures), Items(pictures[:2])",
+    ],
+)
+def test_accepted_forms_give_the_same_data(tmp_path: Path, returned: str) -> None:
+    reference = _read(tmp_path, "x, y, x[:2], y[:2]")
+    raw = _read(tmp_path, returned)
+    assert raw.test is not None and reference.test is not None
+    for one, other in ((raw.train, reference.train), (raw.test, reference.test)):
+        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    assert raw.classes == (("cat", "dog") if returned.startswith("Items") else ("0", "1"))
+
+
+@pytest.mark.parametrize("returned", ["x, y", "Items(t)", "(x, y), None", "{'x_train': x, 'y_train': y}"])
+def test_one_part_alone_is_left_to_be_split(tmp_path: Path, returned: str) -> None:
+    raw = _read(tmp_path, returned)
+    assert raw.test is None and len(raw.train) == 6
+
+
+def test_pictures_of_mixed_sizes_are_resized(tmp_path: Path) -> None:
+    returned = "Items([*pictures, Image.new('L', (40, 9))])"
+    assert _read(tmp_path, returned).train.images.shape == (7, 3, 32, 32)
+    assert _read(tmp_path, returned, (3, 6, 7)).train.images.shape == (7, 3, 6, 7)
+
+
+def test_sources_and_classes_may_be_given(tmp_path: Path) -> None:
+    raw = _read(tmp_path, "dict(x_train=x, y_train=y, classes=['a', 'b'], sources=[5, 5, 6, 6, 7, 7])")
+    assert raw.classes == ("a", "b")
+    assert raw.train.sources is not None and raw.train.sources.tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def test_running_a_module_is_announced(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listener(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    (tmp_path / "mine.py").write_text(HEAD + "x, y")
+    read_module(tmp_path / "mine.py", None, Listener())
+    assert said == ["running mine.py, which the profile names: get_dataset()"]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("1 / 0", r"user_dataset\.py, line 18, failed: ZeroDivisionError: division by zero"),
+        ("undefined", "NameError: name 'undefined' is not defined"),
+        ("3", "returned int for train"),
+        ("x, y, x", "returned 3 values"),
+        ("Items(t - 0.5)", "leave normalisation out"),
+        ("Items([t[0], t[1][:, :2]])", "images of different shapes"),
+        ("Items([pictures[0], t[1]])", "some images are Pillow images"),
+        ("Items([])", "no images"),
+        ("[3, 4]", "returned int for train"),
+        ("Subset(Items(t), [0, 99])", r"train: item 1 is no \(image, label\): IndexError"),
+        ("Subset([1, 2, 3], [0, 1])", r"item 0 is no \(image, label\): TypeError"),
+    ],
+)
+def test_unusable_results_are_refused_in_one_line(tmp_path: Path, returned: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        _read(tmp_path, returned)
+    assert "user_dataset.py" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_module_without_the_function_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(UsageError, match=r"empty\.py defines no function get_dataset\(\)"):
+        read_module(tmp_path / "empty.py", None, SILENT)

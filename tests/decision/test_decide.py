@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from safedl.catalog.settings import AcceptanceSettings
+from safedl.decision.answers import Answer, parse_answers
+from safedl.decision.checks import AUTOMATIC, simulations
+from safedl.decision.decide import MANUAL, Decision, Item, decide
+from safedl.decision.facts import PrivacyBudget, ProfileFacts, mean_metrics
+from safedl.errors import UsageError
+from safedl.risk.assess import backdoor_severity, risk_score
+from tests.decision.conftest import MENDED, make_facts, with_status
+
+LIMITS = AcceptanceSettings()
+
+
+def item(decision: Decision, id: str) -> Item:
+    return next(i for i in decision.checklist if i.id == id)
+
+
+def judged(facts: ProfileFacts, id: str, **limits: float) -> Item:
+    return item(decide(facts, AcceptanceSettings(**limits), {}), id)
+
+
+def test_a_profile_that_meets_every_threshold_is_a_go(facts: ProfileFacts) -> None:
+    decision = decide(facts, LIMITS, {})
+    assert decision.go
+    assert decision.verdict == "GO"
+    statuses = {i.id: i.status for i in decision.checklist if i.automatic}
+    assert statuses == {**dict.fromkeys(AUTOMATIC, "pass"), "dp_budget": "not applicable"}
+    assert decision.reasons == ("8 automatic checks pass and none fails", "8 manual items still open")
+
+
+def test_the_residual_risk_is_the_formula_on_the_defended_model(facts: ProfileFacts) -> None:
+    patch = facts.outcomes[0]
+    severity = backdoor_severity(asr=0.02, clean=0.98, attacked=0.97)
+    assert patch.residual.risk_score == pytest.approx(risk_score(severity, 1.0, patch.risk.visibility))
+    assert patch.residual.risk_score < 0.1 < patch.risk.risk_score
+    assert patch.evidence == ("u-fine",)
+    assert patch.best is not None
+    assert patch.best.defense == "fine_pruning"
+
+
+def test_a_defense_worth_less_than_none_leaves_the_undefended_risk() -> None:
+    patch = make_facts({**MENDED, "clean_accuracy": 0.3}).outcomes[0]
+    assert patch.best is None
+    assert patch.residual == patch.risk
+    assert patch.evidence == ("u-patch",)
+
+
+@pytest.mark.parametrize(
+    ("change", "failing"),
+    [
+        ({"asr": 0.25}, {"max_asr"}),
+        ({"asr": 0.6}, {"max_asr", "residual_risk"}),
+        ({"clean_accuracy": 0.92}, {"accuracy_drop"}),
+        ({"robust_accuracy": 0.2}, {"robust_accuracy"}),
+        ({"clean_accuracy": 0.3}, {"max_asr", "residual_risk", "robust_accuracy"}),  # no defense helps
+    ],
+)
+def test_what_passes_a_threshold_blocks(change: dict[str, float], failing: set[str]) -> None:
+    decision = decide(make_facts({**MENDED, **change}), LIMITS, {})
+    assert not decision.go
+    assert {i.id for i in decision.checklist if i.status == "fail"} == failing
+    assert len(decision.reasons) == len(failing) + 1
+
+
+def test_a_reason_names_figure_attack_defense_and_limit() -> None:
+    found = judged(make_facts({**MENDED, "asr": 0.25}), "max_asr")
+    assert found.detail == "ASR 0.250 (static_patch, after fine_pruning), limit 0.2"
+    assert found.evidence == ("u-fine",)
+
+
+def test_thresholds_come_from_the_profile(facts: ProfileFacts) -> None:
+    assert judged(facts, "max_asr", max_asr=0.02).status == "pass"
+    assert judged(facts, "max_asr", max_asr=0.019).status == "fail"
+    assert judged(facts, "residual_risk", max_residual_risk=0.001).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("stage", "failing"),
+    [
+        ("static_patch/fine_pruning@0", {"runs_completed"}),
+        ("label_flipping@0", {"runs_completed", "attacks_run", "threats_covered"}),
+    ],
+)
+def test_a_planned_run_that_did_not_complete_blocks(facts: ProfileFacts, stage: str, failing: set[str]) -> None:
+    decision = decide(with_status(facts, stage, "failed"), LIMITS, {})
+    assert {i.id for i in decision.checklist if i.status == "fail"} == failing
+
+
+def test_a_profile_that_was_never_run_is_blocked() -> None:
+    empty = ProfileFacts("new", {}, {}, (), ())
+    decision = decide(empty, LIMITS, {})
+    assert not decision.go
+    assert item(decision, "threats_covered").status == "not applicable"
+    assert item(decision, "attacks_run").status == "fail"
+    assert item(decision, "runs_completed").status == "fail"
+
+
+def test_a_run_without_versions_blocks(facts: ProfileFacts) -> None:
+    planned = (*facts.planned[:-1], replace(facts.planned[-1], data=None))
+    found = judged(replace(facts, planned=planned), "versions_recorded")
+    assert (found.status, found.detail) == ("fail", "code or data version missing: static_patch/fine_pruning@0")
+
+
+@pytest.mark.parametrize(("spent", "status"), [(1.98, "pass"), (2.0, "pass"), (2.3, "fail"), (None, "fail")])
+def test_the_privacy_budget(facts: ProfileFacts, spent: float | None, status: str) -> None:
+    found = judged(replace(facts, budgets=(PrivacyBudget("u-dp", 2.0, spent),)), "dp_budget")
+    assert found.status == status
+    assert found.evidence == ("u-dp",)
+
+
+def test_threats_without_a_simulation_are_manual_items(facts: ProfileFacts) -> None:
+    decision = decide(facts, LIMITS, {})
+    manual = [i.id for i in decision.checklist if not i.automatic]
+    assert manual == [*MANUAL, "not_simulated.model_stealing"]
+    assert simulations("backdoor_attacks") == ("static_patch", "learned_trigger")
+    assert simulations("model_stealing") == ()
+
+
+def test_a_waiver_lifts_a_failed_check_and_is_told(facts: ProfileFacts) -> None:
+    answers = {"max_asr": Answer(waiver="accepted until March", owner="rui")}
+    decision = decide(make_facts({**MENDED, "asr": 0.25}), LIMITS, answers)
+    assert decision.go
+    assert item(decision, "max_asr").status == "waived"
+    assert any("waived by rui (accepted until March), although ASR 0.250" in r for r in decision.reasons)
+    assert item(decide(facts, LIMITS, answers), "max_asr").status == "pass"  # nothing to lift
+
+
+def test_done_is_not_enough_for_an_automatic_check() -> None:
+    decision = decide(make_facts({**MENDED, "asr": 0.25}), LIMITS, {"max_asr": Answer(done=True, owner="rui")})
+    assert not decision.go
+
+
+def test_manual_items_keep_their_answers_and_never_block(facts: ProfileFacts) -> None:
+    answers = parse_answers(
+        {
+            "drift": {"done": True, "note": "weekly histogram", "owner": "ana", "date": "2026-02-01"},
+            "ci_gate": {"waiver": "no pipeline yet", "owner": "rui"},
+        },
+        "notes.yaml",
+    )
+    decision = decide(facts, LIMITS, answers)
+    assert decision.go
+    assert item(decision, "drift").status == "done"
+    assert item(decision, "drift").answer == Answer(
+        done=True, note="weekly histogram", owner="ana", date=datetime.date(2026, 2, 1)
+    )
+    assert item(decision, "ci_gate").status == "waived"
+    assert decision.reasons[-1] == "6 manual items still open"
+    assert item(decision, "drift").as_dict()["answer"]["date"] == "2026-02-01"
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"drift": {"don": True}}, "notes.yaml: drift.don: Extra inputs"),
+        ({"drift": "yes"}, "notes.yaml: drift: Input should be"),
+        ({"drift": {"date": "soon"}}, "notes.yaml: drift.date: "),
+        ({"max_asr": {"waiver": "why not"}}, "notes.yaml: max_asr: Value error, a waiver needs an owner"),
+    ],
+)
+def test_bad_answers_are_refused(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match="An answer has: done, note, owner, date, waiver") as caught:
+        parse_answers(document, "notes.yaml")
+    assert str(caught.value).startswith(message)
+
+
+def test_means_over_seeds_leave_out_what_was_not_measured() -> None:
+    assert mean_metrics([{"asr": 0.9, "x": None}, {"asr": 0.7, "y": 1.0}]) == {"asr": pytest.approx(0.8), "y": 1.0}

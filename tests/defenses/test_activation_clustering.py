@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safedl.catalog.defenses.backdoor import ActivationClusteringParams
+from safedl.defenses.activation_clustering import detect, split_class
+from safedl.defenses.contract import Scenario
+from tests.defenses.conftest import Backdoored, planted
+
+PAPER = ActivationClusteringParams()
+
+
+def test_a_planted_cluster_is_split_off_and_the_other_classes_are_left_alone() -> None:
+    case = planted(poison=80)
+    result = detect(case.scenario, PAPER)
+    assert result.details["suspicious_classes"] == ["1"]
+    assert result.flagged[case.mask].float().mean() >= 0.97
+    assert result.flagged[~case.mask].float().mean() <= 0.02
+    assert result.scores[case.mask].min() > result.scores[~case.mask].median()
+
+
+def test_the_poison_may_be_the_larger_cluster() -> None:
+    case = planted(poison=260)
+    result = detect(case.scenario, PAPER)
+    assert result.flagged[case.mask].float().mean() >= 0.97
+    assert result.flagged[~case.mask].float().mean() <= 0.02
+
+
+def test_single_clusters_are_left_alone() -> None:
+    result = detect(planted(poison=0).scenario, PAPER)
+    assert not result.flagged.any()
+    assert result.details["suspicious_classes"] == []
+
+
+@pytest.mark.parametrize(("small", "apart", "suspicious"), [(30, 9.0, True), (90, 9.0, False), (30, 0.0, False)])
+def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: float, suspicious: bool) -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 10))
+    features[:small] += apart / np.sqrt(10)
+    _, clusters = split_class(features, None, 2, seed=0)
+    assert any(cluster["suspicious"] for cluster in clusters) == suspicious
+
+
+def test_literal_removes_the_smallest_cluster_even_without_poison() -> None:
+    result = detect(planted(poison=0).scenario, ActivationClusteringParams(variant="literal", num_clusters=3))
+    assert result.flagged.sum() == min(result.details["cluster_sizes"])
+    assert bool(result.scores[result.flagged].min() > result.scores[~result.flagged].max())
+
+
+def test_backdoored_digits(backdoored: Backdoored) -> None:
+    result = detect(backdoored.scenario, PAPER)
+    assert result.details["trusted_used"] == len(backdoored.dataset.trusted)
+    assert result.details["suspicious_classes"] == ["7"]
+    assert result.flagged[backdoored.mask].float().mean() >= 0.98
+    assert result.flagged[~backdoored.mask].float().mean() <= 0.02
+    kept = backdoored.scenario.data.select(~result.flagged)
+    model = backdoored.scenario.fit(kept)
+    assert backdoored.success(backdoored.scenario.model) >= 0.9
+    assert backdoored.success(model) <= 0.1
+    assert backdoored.accuracy(model) >= backdoored.accuracy(backdoored.scenario.model) - 0.02
+
+
+def test_clean_digits_are_left_alone(clean_scenario: Scenario) -> None:
+    assert detect(clean_scenario, PAPER).flagged.float().mean() <= 0.02

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from safedl.catalog.defenses.poisoning import DataCleaningParams
+from safedl.data.imageset import Dataset
+from safedl.defenses.data_cleaning import Evidence, detect, highest_in_class, label_counts, log_odds, trusted_z
+from safedl.errors import UsageError
+from safedl.training import predict
+from tests.defenses import flips
+
+
+def test_label_counts_undo_the_confusion_of_the_model() -> None:
+    """Two classes that the model often mixes up, 30 % of one relabelled: the counts come out nevertheless."""
+    truth = torch.arange(2).repeat_interleave(1000)
+    given = truth.clone()
+    given[:300] = 1
+    seen = truth.clone()
+    seen[::4] = 1 - seen[::4]  # every fourth prediction is wrong, whatever the label
+    known = torch.arange(2).repeat_interleave(200)
+    guess = known.clone()
+    guess[::4] = 1 - guess[::4]
+    evidence = Evidence(torch.eye(2)[seen], torch.eye(2)[guess].unsqueeze(0))
+    counts = label_counts(evidence, given, known)
+    assert counts.numpy() == pytest.approx(np.array([[700, 300], [0, 1000]]), abs=1)
+
+
+def test_highest_in_class_against_sorting_each_class() -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores, labels = torch.rand(100, generator=rng), torch.randint(0, 4, (100,), generator=rng)
+    sizes = torch.tensor([3.0, 0.0, 200.0, 7.0])
+    taken = highest_in_class(scores, labels, sizes)
+    for label, size in enumerate(sizes.int().tolist()):
+        members = (labels == label).nonzero().flatten().tolist()
+        best = sorted(members, key=lambda i: -float(scores[i]))[:size]
+        assert taken[members].nonzero().flatten().tolist() == [k for k, i in enumerate(members) if i in best]
+
+
+def test_log_odds_are_bayes_rule() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1]])
+    counts = torch.tensor([[80.0, 20.0, 0.0], [10.0, 90.0, 0.0], [0.0, 50.0, 50.0]])
+    joint = [0.7 * 0.2, 0.2 * 0.9, 0.1 * 0.5]  # P(class | image) P(label 1 | class)
+    odds = (joint[0] + joint[2]) / joint[1]
+    assert log_odds(p.log(), torch.tensor([1]), counts)[0].exp().item() == pytest.approx(odds, rel=1e-3)
+
+
+def test_z_scores_are_relative_to_trusted_losses_of_the_class() -> None:
+    trusted = torch.tensor([[[2.0, 0.0], [1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]])
+    known = torch.tensor([0, 0, 1, 1])
+    logits, labels = torch.tensor([[0.0, 3.0]]), torch.tensor([0])
+    reference = predict.sample_losses(trusted[0, :2], known[:2])
+    expected = (predict.sample_losses(logits, labels) - reference.mean()) / reference.std(correction=0)
+    assert trusted_z(Evidence(logits, trusted), labels, known).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("many_to_one", 0.4), ("random", 0.2)])
+def test_finds_wrong_labels(digits: Dataset, kind: str, rate: float) -> None:
+    labels = flips.flip(digits.train.labels, kind, rate)
+    found = detect(flips.scenario(digits, labels), DataCleaningParams())
+    precision, recall, _ = flips.rates(found, labels != digits.train.labels)
+    assert precision >= 0.9
+    assert recall >= 0.9
+    assert found.details["trusted_used"] == len(digits.trusted)
+    assert found.details["estimated_noise"] == pytest.approx(
+        float((labels != digits.train.labels).float().mean()), abs=0.05
+    )
+
+
+def test_leaves_clean_data_alone(digits: Dataset) -> None:
+    found = detect(flips.scenario(digits, digits.train.labels), DataCleaningParams())
+    assert found.flagged.float().mean() <= 0.02
+
+
+def test_outlier_detection_finds_wrong_labels(digits: Dataset) -> None:
+    labels = flips.flip(digits.train.labels, "many_to_one", 0.3)
+    found = detect(flips.scenario(digits, labels), DataCleaningParams(method="outlier_detection", folds=2))
+    precision, recall, false_alarms = flips.rates(found, labels != digits.train.labels)
+    assert precision >= 0.85
+    assert recall >= 0.85
+    assert false_alarms <= 0.06
+
+
+@pytest.mark.parametrize("method", ["loss_filtering", "outlier_detection"])
+def test_literal_cuts_at_the_scaled_mean_or_by_z_score(digits: Dataset, method: str) -> None:
+    labels = flips.flip(digits.train.labels, "random", 0.1)
+    scene = flips.scenario(digits, labels)
+    params = DataCleaningParams(method=method, threshold=1.5, variant="literal")
+    helper = scene.fit(scene.data)
+    losses = predict.sample_losses(scene.bench.predict(helper, scene.data.images), labels).numpy()
+    cut = 1.5 * losses.mean() if method == "loss_filtering" else losses.mean() + 1.5 * losses.std(ddof=1)
+    assert detect(scene, params).flagged.numpy().tolist() == (losses > cut).tolist()
+
+
+def test_refuses_to_work_without_trusted_data(digits: Dataset) -> None:
+    scene = flips.without_trusted(flips.scenario(digits, digits.train.labels))
+    with pytest.raises(UsageError, match="trusted_fraction"):
+        detect(scene, DataCleaningParams())

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from opacus.accountants import PRVAccountant, RDPAccountant
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from safedl.catalog.defenses.poisoning import DpTrainingParams
+from safedl.data.imageset import Dataset
+from safedl.defenses.contract import Scenario, Trained
+from safedl.defenses.dp_training import check_sampler, private_ready, train
+from safedl.errors import UsageError
+from safedl.models.classifier import Classifier
+from safedl.progress import Cancelled, Progress
+from tests.conftest import make_bench
+from tests.defenses import flips
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+SHORT = DpTrainingParams(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def scene(digits: Dataset) -> Scenario:
+    return flips.scenario(digits, digits.train.labels)
+
+
+@pytest.fixture(scope="module")
+def short(scene: Scenario) -> Trained:
+    return train(scene, SHORT)
+
+
+def test_learns_within_the_budget(digits: Dataset, scene: Scenario, short: Trained) -> None:
+    trained = train(scene, DpTrainingParams(epsilon=2.0))
+    assert 1.8 <= trained.details["epsilon_spent"] <= 2.0
+    assert flips.accuracy(digits, trained.model) >= 0.7
+    assert trained.details["noise_multiplier"] > short.details["noise_multiplier"]
+
+
+def test_epsilon_agrees_with_another_accountant(digits: Dataset, short: Trained) -> None:
+    """The RDP accountant bounds epsilon from above, a little less tightly."""
+    details, other = short.details, RDPAccountant()
+    rate = 1 / (details["steps"] / SHORT.epochs)
+    for _ in range(details["steps"]):
+        other.step(noise_multiplier=details["noise_multiplier"], sample_rate=rate)
+    bound = other.get_epsilon(delta=SHORT.delta)
+    assert details["epsilon_spent"] <= bound <= 1.5 * details["epsilon_spent"]
+
+
+def test_epsilon_grows_with_steps() -> None:
+    accountant, spent = PRVAccountant(), []
+    for _ in range(3):
+        for _ in range(20):
+            accountant.step(noise_multiplier=2.0, sample_rate=0.1)
+        spent.append(accountant.get_epsilon(delta=1e-5))
+    assert spent == sorted(set(spent))
+
+
+def test_the_result_is_a_plain_classifier_and_repeats(scene: Scenario, short: Trained) -> None:
+    before = torch.random.get_rng_state()
+    again = train(scene, SHORT)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for a, b in zip(short.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not hasattr(a, "grad_sample")
+    assert short.model.clone().with_features(torch.zeros(2, 1, 8, 8))[0].shape == (2, 128)
+    assert short.details["sampler"] == "UniformWithReplacementSampler"
+
+
+def test_batch_normalisation_becomes_group_normalisation(digits: Dataset) -> None:
+    model = private_ready(make_bench(digits, "cnn").build(0))
+    kinds = {type(m) for m in model.modules()}
+    assert nn.GroupNorm in kinds
+    assert nn.BatchNorm2d not in kinds
+
+
+class Residual(nn.Module):
+    """A network that adds in place, as torchvision's residual blocks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.act = nn.ReLU(inplace=True)
+        self.fc = nn.Linear(256, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = self.norm(self.conv(images))
+        values += images
+        logits: Tensor = self.fc(self.act(values).flatten(1))
+        return logits
+
+
+def test_networks_that_work_in_place_can_be_trained(digits: Dataset) -> None:
+    few = digits.train.select(torch.arange(64))
+    with torch.random.fork_rng():
+        fresh = Classifier(Residual(), [0.3], [0.4], (1, 8, 8))
+    bench = replace(make_bench(digits), build=lambda _seed: fresh.clone())
+    trained = train(Scenario(few, digits.trusted, digits.classes, fresh, bench), DpTrainingParams(epochs=1))
+    expected = private_ready(fresh).state_dict()
+    assert trained.model.state_dict().keys() == expected.keys()
+    assert all(not torch.equal(value, expected[f"net.{name}"]) for name, value in trained.model.net.named_parameters())
+
+
+def test_empty_batches_are_steps_of_noise(digits: Dataset) -> None:
+    few = digits.train.select(torch.arange(40))
+    scene = Scenario(few, digits.trusted, digits.classes, make_bench(digits, "mlp").build(0), make_bench(digits, "mlp"))
+    trained = train(scene, DpTrainingParams(batch_size=1, epochs=2))
+    assert trained.details["empty_batches"] > 5
+    assert all(p.isfinite().all() for p in trained.model.parameters())
+
+
+def test_physical_batches_do_not_change_the_result(scene: Scenario, short: Trained) -> None:
+    parts = train(scene, SHORT.model_copy(update={"physical_batch_size": 64}))
+    for a, b in zip(short.model.parameters(), parts.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"delta": 1e-3}, "delta: 0.001 protects nobody"),
+        ({"batch_size": 5000}, "batch_size: 5000 is more than"),
+        ({"secure_mode": True}, "torchcsprng"),
+        ({"epsilon": 1e-9, "epochs": 1}, "cannot be reached"),
+    ],
+)
+def test_refuses_what_would_not_be_valid(scene: Scenario, params: dict[str, float], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(scene, DpTrainingParams.model_validate(params))
+
+
+def test_refuses_a_loader_that_shuffles() -> None:
+    with pytest.raises(UsageError, match="Poisson"):
+        check_sampler(DataLoader(TensorDataset(torch.arange(8)), batch_size=4, shuffle=True))
+
+
+def test_can_be_cancelled(scene: Scenario) -> None:
+    class Stop(Progress):
+        def step(self, phase: str, done: int, total: int) -> None:
+            raise Cancelled
+
+    stopped = replace(scene, bench=replace(scene.bench, progress=Stop()))
+    with pytest.raises(Cancelled):
+        train(stopped, SHORT)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from safedl.catalog.defenses.backdoor import FinePruningParams
+from safedl.defenses.contract import Scenario
+from safedl.defenses.fine_pruning import repair
+from safedl.errors import UsageError
+from tests.defenses.conftest import Backdoored
+
+
+def test_backdoored_digits(backdoored: Backdoored) -> None:
+    result = repair(backdoored.fresh(), FinePruningParams())
+    assert backdoored.success(backdoored.scenario.model) >= 0.9
+    assert backdoored.success(result.model) <= 0.1
+    assert backdoored.accuracy(result.model) >= backdoored.accuracy(backdoored.scenario.model) - 0.03
+
+
+def test_masks_survive_fine_tuning(backdoored: Backdoored) -> None:
+    result = repair(backdoored.fresh(), FinePruningParams(pruning_ratio=0.5, epochs=1))
+    pruned = result.details["pruned_neuron_indices"]
+    assert result.details["pruned_layer"] == "conv.3"
+    assert len(pruned) == result.details["num_neurons_pruned"] == 32
+    for name in ("conv.3", "conv.4"):
+        weight = result.model.layer(name).weight
+        assert isinstance(weight, torch.Tensor)
+        silent = (weight.flatten(1) == 0).all(1) if weight.ndim > 1 else weight == 0
+        assert silent.nonzero().flatten().tolist() == pruned
+    before, after = backdoored.scenario.model.layer("fc.3").weight, result.model.layer("fc.3").weight
+    assert isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor)
+    assert not torch.equal(before, after)
+
+
+def test_literal_prunes_outputs_of_the_last_layer(clean_scenario: Scenario) -> None:
+    details = repair(clean_scenario, FinePruningParams(variant="literal", pruning_ratio=0.2)).details
+    assert (details["pruned_layer"], details["num_neurons_pruned"], details["trusted_used"]) == ("fc.3", 2, 0)
+
+
+def test_without_trusted_images_it_is_refused(clean_scenario: Scenario) -> None:
+    none = clean_scenario.trusted.select(torch.arange(0))
+    with pytest.raises(UsageError, match="trusted"):
+        repair(replace(clean_scenario, trusted=none), FinePruningParams())

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from safedl.catalog.defenses.poisoning import InfluenceFunctionsParams
+from safedl.data.imageset import Dataset
+from safedl.defenses.contract import Scenario
+from safedl.defenses.influence_functions import (
+    detect,
+    directional_derivatives,
+    inverse_hessian_product,
+    mean_gradient,
+)  # fmt: skip
+from safedl.errors import UsageError
+from safedl.models.classifier import Classifier
+from safedl.training.fit import to_float
+from tests.conftest import make_bench
+from tests.defenses import flips
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def mislabelled(digits: Dataset, clean_model: Classifier) -> Scenario:
+    """Return digits of which 5 % have a wrong label, and a clean model to judge them by."""
+    data = digits.train.with_labels(flips.flip(digits.train.labels, "random", 0.05))
+    return Scenario(data, digits.trusted, digits.classes, clean_model, make_bench(digits), lambda: clean_model)
+
+
+def test_forward_mode_equals_per_sample_gradients(digits: Dataset, clean_model: Classifier) -> None:
+    few = digits.train.select(torch.arange(8))
+    direction = mean_gradient(clean_model, digits.trusted, CPU)
+    fast = directional_derivatives(clean_model, direction, few, CPU)
+    for position in range(8):
+        loss = F.cross_entropy(
+            clean_model(to_float(few.images[position : position + 1], CPU)), few.labels[position : position + 1]
+        )
+        gradient = torch.autograd.grad(loss, list(clean_model.parameters()))
+        product = sum(float((g * d).sum()) for g, d in zip(gradient, direction.values(), strict=True))
+        assert fast[position].item() == pytest.approx(product, rel=5e-3, abs=1e-5)
+
+
+def test_mean_gradient_does_not_depend_on_batches(
+    digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = mean_gradient(clean_model, digits.trusted, CPU)
+    monkeypatch.setattr("safedl.defenses.influence_functions.BATCH", 7)
+    parts = mean_gradient(clean_model, digits.trusted, CPU)
+    assert all(torch.allclose(whole[name], parts[name], rtol=1e-3, atol=1e-6) for name in whole)
+
+
+def test_conjugate_gradients_against_the_exact_inverse() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(50, 4, generator=rng).double(), torch.randint(0, 3, (50,), generator=rng)
+    weights, target = torch.randn(4, 3, generator=rng).double(), torch.randn(4, 3, generator=rng).double()
+
+    def loss(flat: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(features @ flat.view(4, 3), labels)
+
+    hessian = torch.autograd.functional.hessian(loss, weights.flatten())
+    exact = torch.linalg.solve(hessian + 0.01 * torch.eye(12), target.flatten()).view(4, 3)
+    found = inverse_hessian_product(features, (features @ weights).softmax(1), target, damping=0.01)
+    assert (found - exact).norm() < 1e-3 * exact.norm()
+
+
+@pytest.mark.parametrize("method", ["grad_influence", "hessian_inverse"])
+def test_wrong_labels_do_harm(digits: Dataset, mislabelled: Scenario, method: str) -> None:
+    found = detect(mislabelled, InfluenceFunctionsParams(method=method))
+    wrong = mislabelled.data.labels != digits.train.labels
+    harm, usual = found.scores[wrong], found.scores[~wrong]
+    area = (harm.unsqueeze(1) > usual.unsqueeze(0)).float().mean()
+    assert area >= 0.9
+    assert found.flagged[~wrong].float().mean() <= 0.02
+    assert found.flagged[wrong].float().mean() >= 0.2
+
+
+@pytest.mark.parametrize("method", ["grad_influence", "hessian_inverse"])
+def test_leaves_clean_data_alone(digits: Dataset, mislabelled: Scenario, method: str) -> None:
+    clean = replace(mislabelled, data=digits.train)
+    found = detect(clean, InfluenceFunctionsParams(method=method))
+    assert found.flagged.float().mean() <= 0.02
+
+
+def test_literal_removes_large_influence_of_either_sign(mislabelled: Scenario, clean_model: Classifier) -> None:
+    found = detect(mislabelled, InfluenceFunctionsParams(variant="literal"))
+    direction = mean_gradient(clean_model, mislabelled.trusted, CPU)
+    products = directional_derivatives(clean_model, direction, mislabelled.data, CPU).abs()
+    assert torch.equal(found.scores, products)
+    assert torch.equal(found.flagged, products > products.mean() + 2 * products.std(correction=0))
+
+
+@pytest.mark.parametrize("variant", ["paper", "literal"])
+def test_sample_size_is_an_upper_limit(mislabelled: Scenario, variant: str) -> None:
+    for limit, used in ((40, 40), (5000, len(mislabelled.trusted))):
+        params = InfluenceFunctionsParams(method="hessian_inverse", sample_size=limit, variant=variant)
+        assert detect(mislabelled, params).details["trusted_used"] == used
+
+
+def test_refuses_to_work_without_trusted_data(mislabelled: Scenario) -> None:
+    with pytest.raises(UsageError, match="trusted_fraction"):
+        detect(flips.without_trusted(mislabelled), InfluenceFunctionsParams())

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from safedl.catalog.defenses.poisoning import ProvenanceTrackingParams
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses.contract import Scenario
+from safedl.defenses.provenance_tracking import RIDGE, RidgeProbe, detect, segment_means
+from safedl.errors import UsageError
+from safedl.models.classifier import Classifier
+from safedl.training import predict
+from tests.conftest import make_bench
+from tests.defenses.flips import without_trusted
+
+
+def scene_with(digits: Dataset, model: Classifier, bad: tuple[int, ...] = (), named: bool = True) -> Scenario:
+    """Return digits from twenty sources; those in `bad` mislabel half of what they give."""
+    rng = torch.Generator().manual_seed(3)
+    sources = torch.randperm(len(digits.train), generator=rng) % 20
+    wrong = torch.isin(sources, torch.tensor(bad, dtype=torch.int64)) & (torch.rand(len(sources), generator=rng) < 0.5)
+    labels = torch.where(wrong, (digits.train.labels + 1) % 10, digits.train.labels)
+    data = ImageSet(digits.train.images, labels, sources if named else None)
+    return Scenario(data, digits.trusted, digits.classes, model, make_bench(digits), lambda: model)
+
+
+def removed_sources(scene: Scenario, flagged: Tensor) -> list[int]:
+    assert scene.data.sources is not None
+    found: list[int] = scene.data.sources[flagged].unique().tolist()
+    return found
+
+
+def test_probe_is_ridge_regression_on_all_samples_given() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features, labels = torch.randn(60, 4, generator=rng), torch.randint(0, 3, (60,), generator=rng)
+    first, rest = slice(0, 25), slice(25, 60)
+    probe = RidgeProbe(features[first], labels[first], 3)
+    rows = np.hstack([features.numpy(), np.ones((60, 1))])
+    penalty = RIDGE * (rows[first] ** 2).sum() / 5
+    exact = Ridge(penalty, fit_intercept=False).fit(rows, np.eye(3)[labels.numpy()])
+    assert probe.weights(features[rest], labels[rest]).numpy() == pytest.approx(exact.coef_.T, abs=1e-5)
+
+
+def test_segment_means() -> None:
+    means = segment_means(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1, 0, 1]))
+    assert means.tolist() == [2.0, 3.5]
+
+
+def test_drops_the_sources_that_do_harm(digits: Dataset, clean_model: Classifier) -> None:
+    scene = scene_with(digits, clean_model, bad=(4, 11))
+    found = detect(scene, ProvenanceTrackingParams())
+    assert found.details["granularity"] == "source"
+    assert removed_sources(scene, found.flagged) == [4, 11]
+    assert found.details["segments_removed"] == 2
+
+
+@pytest.mark.parametrize("granularity", ["source", "batch", "sample"])
+def test_leaves_clean_data_alone(digits: Dataset, clean_model: Classifier, granularity: str) -> None:
+    params = ProvenanceTrackingParams(granularity=granularity)
+    found = detect(scene_with(digits, clean_model), params)
+    assert found.flagged.float().mean() <= 0.02
+
+
+def test_finds_a_bad_batch(digits: Dataset, clean_model: Classifier) -> None:
+    scene = scene_with(digits, clean_model)
+    labels = scene.data.labels.clone()
+    labels[100:150] = (labels[100:150] + 3) % 10
+    params = ProvenanceTrackingParams(granularity="batch", batch_size=50)
+    found = detect(replace(scene, data=scene.data.with_labels(labels)), params)
+    assert found.flagged.nonzero().flatten().tolist() == list(range(100, 150))
+
+
+def test_samples_are_judged_by_their_loss_where_no_source_is_named(digits: Dataset, clean_model: Classifier) -> None:
+    scene = scene_with(digits, clean_model, bad=(4,), named=False)
+    found = detect(scene, ProvenanceTrackingParams())
+    assert found.details["granularity"] == "sample"
+    wrong = scene.data.labels != digits.train.labels
+    assert found.flagged[wrong].float().mean() >= 0.95
+    assert found.flagged[~wrong].float().mean() <= 0.02
+
+
+@pytest.mark.parametrize(("granularity", "size"), [("sample", 1), ("batch", 64)])
+def test_literal_cuts_at_mean_plus_two_sigma(
+    digits: Dataset, clean_model: Classifier, granularity: str, size: int
+) -> None:
+    scene = scene_with(digits, clean_model, bad=(4,))
+    params = ProvenanceTrackingParams(granularity=granularity, variant="literal")
+    logits = scene.bench.predict(clean_model, scene.data.images)
+    losses = predict.sample_losses(logits, scene.data.labels).numpy()
+    means = np.array([losses[i : i + size].mean() for i in range(0, len(losses), size)])
+    expected = np.repeat(means > means.mean() + 2 * means.std(), size)[: len(losses)]
+    assert detect(scene, params).flagged.numpy().tolist() == expected.tolist()
+
+
+def test_refuses_sources_that_nobody_named(digits: Dataset, clean_model: Classifier) -> None:
+    scene = scene_with(digits, clean_model, named=False)
+    with pytest.raises(UsageError, match="names no sources"):
+        detect(scene, ProvenanceTrackingParams(granularity="source"))
+
+
+def test_refuses_to_work_without_trusted_data(digits: Dataset, clean_model: Classifier) -> None:
+    with pytest.raises(UsageError, match="trusted_fraction"):
+        detect(without_trusted(scene_with(digits, clean_model)), ProvenanceTrackingParams())

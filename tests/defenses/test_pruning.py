@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from safedl.catalog.defenses.backdoor import PruningParams
+from safedl.defenses import units
+from safedl.defenses.contract import Scenario
+from safedl.defenses.pruning import TOLERANCE, repair
+from tests.defenses.conftest import Backdoored
+
+
+@pytest.mark.parametrize("scope", ["last_layer_only", "all_layers"])
+def test_accuracy_and_ratio_limit_what_is_pruned(backdoored: Backdoored, scope: str) -> None:
+    params = PruningParams.model_validate({"criterion": "dormant", "scope": scope, "pruning_ratio": 0.5})
+    details = repair(backdoored.fresh(), params).details
+    layers = {"conv.3"} if scope == "last_layer_only" else {"conv.0", "conv.3"}
+    assert 0 < details["num_neurons_pruned"] <= 0.5 * (64 if scope == "last_layer_only" else 96)
+    assert details["trusted_accuracy_after"] >= details["trusted_accuracy_before"] - TOLERANCE
+    assert set(details["pruned_neuron_indices"]) == layers
+
+
+def test_backdoored_digits(backdoored: Backdoored) -> None:
+    before = {k: v.clone() for k, v in backdoored.scenario.model.state_dict().items()}
+    result = repair(backdoored.scenario, PruningParams())
+    assert result.details["target_class"] == backdoored.target
+    assert backdoored.success(backdoored.scenario.model) >= 0.9
+    assert backdoored.success(result.model) <= 0.3
+    assert backdoored.accuracy(result.model) >= backdoored.accuracy(backdoored.scenario.model) - 0.05
+    assert all(torch.equal(v, before[k]) for k, v in backdoored.scenario.model.state_dict().items())
+
+
+def test_dormant_channels_go_first(clean_scenario: Scenario) -> None:
+    asleep = torch.tensor([3, 17])
+    layers = units.convolutions(clean_scenario.model)[-1:]
+    units.switch_off(clean_scenario.model, layers, {"conv.3": asleep})
+    details = repair(clean_scenario, PruningParams(criterion="dormant", pruning_ratio=0.03)).details
+    assert details["pruned_neuron_indices"] == {"conv.3": asleep.tolist()}
+
+
+def test_gates_act_like_switching_off(clean_scenario: Scenario) -> None:
+    layers = units.convolutions(clean_scenario.model)
+    dead = {"conv.0": torch.tensor([2]), "conv.3": torch.tensor([0, 40])}
+    model = clean_scenario.model.clone()
+    units.switch_off(model, layers, dead)
+    images = clean_scenario.trusted.images
+    with units.gated(clean_scenario.model, layers) as gates, torch.no_grad():
+        for name, positions in dead.items():
+            gates[name][positions] = 0
+        gated = clean_scenario.bench.predict(clean_scenario.model, images)
+    assert torch.allclose(gated, clean_scenario.bench.predict(model, images), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("scope", "layers"), [("all_layers", {"fc.1": 32, "fc.3": 2}), ("last_layer_only", {"fc.3": 2})]
+)
+def test_literal_zeroes_the_most_active_outputs(clean_scenario: Scenario, scope: str, layers: dict[str, int]) -> None:
+    params = PruningParams.model_validate({"variant": "literal", "scope": scope, "pruning_ratio": 0.25})
+    result = repair(clean_scenario, params)
+    pruned = result.details["pruned_neuron_indices"]
+    assert {name: len(indices) for name, indices in pruned.items()} == layers
+    loudest = clean_scenario.bench.predict(clean_scenario.model, clean_scenario.data.images).abs().mean(0).topk(2)
+    assert pruned["fc.3"] == sorted(loudest.indices.tolist())
+    assert (clean_scenario.bench.predict(result.model, clean_scenario.data.images)[:, pruned["fc.3"]] == 0).all()

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from safedl.catalog.defenses.poisoning import RobustLossParams
+from safedl.data.imageset import Dataset
+from safedl.defenses.robust_loss import train
+from tests.defenses import flips
+
+
+@pytest.mark.parametrize("kind", ["gce", "symmetric_cross_entropy", "label_smoothing"])
+def test_half_of_the_lost_accuracy_comes_back(digits: Dataset, kind: str) -> None:
+    clean = flips.scenario(digits, digits.train.labels)
+    before = flips.accuracy(digits, clean.fit(clean.data))
+    scene = flips.scenario(digits, flips.flip(digits.train.labels, "many_to_one", 0.4))
+    attacked = flips.accuracy(digits, scene.fit(scene.data))
+    trained = train(scene, RobustLossParams(type=kind))
+    assert attacked < before - 0.1
+    assert flips.accuracy(digits, trained.model) >= (before + attacked) / 2
+    assert trained.details["type"] == kind
+
+
+def test_clean_data_loses_nothing(digits: Dataset) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    plain = flips.accuracy(digits, scene.fit(scene.data))
+    robust = flips.accuracy(digits, train(scene, RobustLossParams()).model)
+    assert robust >= plain - 0.01
+
+
+def test_the_bare_loss_takes_the_whole_recipe(digits: Dataset) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    trained = train(scene, RobustLossParams(warmup=0, balanced=False))
+    assert trained.details["warmup_epochs"] == 0
+    from safedl.training.losses import generalized_cross_entropy
+
+    same = scene.fit(scene.data, loss=generalized_cross_entropy(0.7))
+    assert all(torch.equal(a, b) for a, b in zip(trained.model.parameters(), same.parameters(), strict=True))

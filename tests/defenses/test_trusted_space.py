@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from safedl.defenses.trusted_space import Whitening, foreign, judge_scores, minimum_error_cut
+
+
+def test_whitening_makes_the_spread_within_classes_even() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.arange(4000) % 2
+    mixing = torch.eye(6) * torch.tensor([3.0, 2, 1, 1, 1, 1]) + 0.3
+    features = torch.randn(4000, 6, generator=rng) @ mixing.T + 50 * labels.unsqueeze(1)
+    white = Whitening.fit(features, labels, 2).apply(features, labels)
+    assert torch.allclose(white[labels == 1].mean(0), torch.zeros(6), atol=1e-3)
+    assert torch.allclose(white.T @ white / len(white), torch.eye(6), atol=0.03)
+
+
+@pytest.mark.parametrize("upper", [0.1, 0.5, 0.8])
+def test_the_cut_falls_between_two_groups_of_any_size(upper: float) -> None:
+    rng = torch.Generator().manual_seed(1)
+    count = round(1000 * upper)
+    low = torch.exp(0.3 * torch.randn(1000 - count, generator=rng))
+    high = 20 * torch.exp(0.3 * torch.randn(count, generator=rng))
+    assert float(low.max()) <= minimum_error_cut(torch.cat([low, high])) <= float(high.min())
+
+
+def test_a_group_is_foreign_only_if_trusted_images_stay_out_against_the_odds() -> None:
+    assert foreign(0.33, 0, 20)
+    assert not foreign(0.33, 6, 20)
+    assert not foreign(0.02, 0, 20)  # none would be expected anyway
+    assert foreign(0.02, 0, 1000)
+
+
+def test_a_class_without_poison_is_not_suspicious() -> None:
+    rng = torch.Generator().manual_seed(2)
+    scores, trusted = torch.randn(2, 300, generator=rng).square() + 0.1
+    assert not judge_scores(scores, trusted[:30]).suspicious

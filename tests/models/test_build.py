@@ -1,0 +1,191 @@
+"""Building models: seeds and threads, user modules, weights, identity."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from safedl.catalog.settings import ModelSettings
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.errors import UsageError
+from safedl.models.build import build, identity
+from safedl.training.workbench import model_digest
+
+GOOD = """
+from torch import nn
+def get_model(num_classes, input_shape):
+    c, h, w = input_shape
+    return nn.Sequential(nn.Flatten(), nn.Linear(c * h * w, 16), nn.ReLU(inplace=True), nn.Dropout(0.5),
+                         nn.Linear(16, num_classes))
+"""
+
+
+@pytest.fixture
+def data() -> Dataset:
+    images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    part = ImageSet(images, torch.arange(40) % 10)
+    return Dataset("random", tuple("0123456789"), part, part, part, "")
+
+
+def _custom(tmp_path: Path, source: str, **rest: Any) -> ModelSettings:
+    (tmp_path / "user_model.py").write_text(source)
+    return ModelSettings(name="user_model.py", type="custom", **rest)
+
+
+def test_same_seed_gives_same_weights_from_threads_at_once(data: Dataset) -> None:
+    before = torch.get_rng_state()
+
+    def digest(seed: int) -> str:
+        return model_digest(build(ModelSettings(name="cnn"), data, seed))
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(digest, [0, 1, 2, 3] * 5))
+    assert found == [digest(seed) for seed in (0, 1, 2, 3)] * 5
+    assert len(set(found)) == 4
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_user_module_is_found_in_the_first_folder_and_given_shape_and_classes(data: Dataset, tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir(), second.mkdir()
+    settings = _custom(first, GOOD)
+    _custom(second, GOOD.replace("16", "24"))
+    assert build(settings, data, 0, [first, second]).layer("1").out_features == 16
+    assert build(settings, data, 0, [tmp_path, second]).layer("1").out_features == 24
+    one, two = build(settings, data, 0, [first]), build(settings, data, 0, [first])
+    assert model_digest(one) == model_digest(two) != model_digest(build(settings, data, 1, [first]))
+    assert one.penultimate == "3" and one.layer("2").inplace is False
+
+
+def test_user_module_may_import_its_neighbours_and_take_params(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "blocks_of_test.py").write_text("WIDTH = 5\n")
+    source = """
+from blocks_of_test import WIDTH
+from torch import nn
+def get_model(extra):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH + extra), nn.Linear(WIDTH + extra, 10))
+"""
+    model = build(_custom(tmp_path, source, params={"extra": 2}), data, 0, [tmp_path])
+    assert model.layer("1").out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("x = 1", "defines no function get_model"),
+        ("def get_model():\n    return 1 / 0", r"user_model.py, line 2, failed: ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)", "line 2, failed: SystemExit: 3"),
+        ("def get_model(:", "SyntaxError"),
+        ("def get_model():\n    return 3", "returned int, not a torch.nn.Module"),
+        ("from torch import nn\ndef get_model():\n    return nn.Linear(3, 10)", "fails on images \\[2, 1, 8, 8\\]"),
+        (GOOD.replace("16, num_classes", "16, 4"), r"gives \[2, 4\] for two images, not logits \[2, 10\]"),
+        (GOOD.replace("nn.Linear(16, num_classes)", "nn.Linear(16, num_classes), nn.Tanh()"), "no penultimate layer"),
+        (GOOD.replace("nn.Dropout(0.5)", "nn.AlphaDropout(0.5)"), "draws random numbers of its own"),
+    ],
+)
+def test_unusable_user_modules_are_refused_in_one_line(
+    data: Dataset, tmp_path: Path, source: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build(_custom(tmp_path, source), data, 0, [tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_module_tells_where_it_was_looked_for(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"model.path: no such file: gone.py .*{tmp_path}"):
+        build(ModelSettings(path="gone.py"), data, 0, [tmp_path])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_weights_come_from_a_network_or_from_a_saved_classifier(data: Dataset, tmp_path: Path, whole: bool) -> None:
+    source = build(ModelSettings(name="mlp"), data, 5)
+    source.mean.fill_(0.25)
+    torch.save((source if whole else source.net).state_dict(), tmp_path / "start.pt")
+    model = build(ModelSettings(name="mlp", weights="start.pt"), data, 0, [tmp_path])
+    assert model_digest(model) != model_digest(build(ModelSettings(name="mlp"), data, 0))
+    assert torch.equal(model.layer("hidden").weight, source.layer("hidden").weight)
+    assert (float(model.mean) == 0.25) is whole
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return exec, ("raise SystemError('code from the file ran')",)
+
+
+def _bad_weights(kind: str, path: Path, data: Dataset) -> None:
+    net = build(ModelSettings(name="mlp"), data, 0).net
+    state = dict(net.state_dict())
+    if kind == "code":
+        torch.save({"hidden.weight": _Evil()}, path)
+    elif kind == "plain pickle":
+        path.write_bytes(pickle.dumps(_Evil()))
+    elif kind == "whole model":
+        torch.save(net, path)
+    elif kind == "garbage":
+        path.write_bytes(b"not a file of weights")
+    elif kind == "truncated":
+        torch.save(state, path)
+        path.write_bytes(path.read_bytes()[:2000])
+    elif kind == "other values":
+        torch.save({"epoch": 3}, path)
+    elif kind == "missing":
+        torch.save({k: v for k, v in state.items() if k != "output.bias"}, path)
+    elif kind == "unknown":
+        torch.save(state | {"third.bias": torch.zeros(1)}, path)
+    elif kind == "shape":
+        torch.save(state | {"output.bias": torch.zeros(11)}, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("code", "pickled code, which is not run"),
+        ("plain pickle", "pickled code, which is not run"),
+        ("whole model", "pickled code, which is not run"),
+        ("garbage", "start.pt"),
+        ("truncated", "start.pt"),
+        ("other values", "no state dict"),
+        ("missing", "lacks output.bias|does not fit.*lacks output.bias"),
+        ("unknown", "does not know third.bias"),
+        ("shape", r"has \[10\] for output.bias where the file has \[11\]"),
+        ("absent", "model.weights: no such file: start.pt"),
+    ],
+)
+def test_bad_weights_are_refused_in_one_line(data: Dataset, tmp_path: Path, kind: str, message: str) -> None:
+    _bad_weights(kind, tmp_path / "start.pt", data)
+    with pytest.raises(UsageError, match=message) as caught:
+        build(ModelSettings(name="mlp", weights="start.pt"), data, 0, [tmp_path])
+    assert "\n" not in str(caught.value)
+
+
+def test_identity_depends_on_contents_not_on_paths(data: Dataset, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir(), two.mkdir()
+    settings = _custom(one, GOOD)
+    _custom(two, GOOD)
+    torch.save({"a": torch.zeros(1)}, one / "w.pt")
+    assert identity(settings, data, [one]) == identity(settings, data, [two])
+    found = {
+        identity(settings, data, [one]),
+        identity(_custom(two, GOOD + "# changed"), data, [two]),
+        identity(ModelSettings(name="cnn"), data),
+        identity(ModelSettings(name="mlp"), data),
+        identity(ModelSettings(name="mlp", params={"hidden_size": 64}), data),
+        identity(ModelSettings(name="mlp", weights="w.pt"), data, [one]),
+    }
+    assert len(found) == 6
+    assert identity(ModelSettings(name="mlp", params={"hidden_size": 128}), data) == identity(
+        ModelSettings(name="mlp"), data
+    )
+
+
+def test_identity_depends_on_a_neighbour_that_the_module_may_import(data: Dataset, tmp_path: Path) -> None:
+    settings = _custom(tmp_path, GOOD)
+    before = identity(settings, data, [tmp_path])
+    (tmp_path / "blocks.py").write_text("WIDTH = 5\n")
+    assert identity(settings, data, [tmp_path]) != before

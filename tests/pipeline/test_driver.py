@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from safedl.cache import ArtifactCache
+from safedl.errors import StoreError, UsageError
+from safedl.events import Event
+from safedl.pipeline import stages
+from safedl.pipeline.driver import Request, prepare
+from safedl.profile.load import parse
+from safedl.progress import Progress
+from safedl.store import queries
+from safedl.workspace import Workspace
+
+from .conftest import PROFILE, Drive
+
+STAGES = {
+    "baseline@0",
+    "label_flipping@0",
+    "label_flipping/robust_loss@0",
+    "static_patch@0",
+    "static_patch/activation_clustering@0",
+    "static_patch/perfect_removal@0",
+    "static_patch/random_removal:activation_clustering@0",
+}
+
+
+def results(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Return each run's result without what depends on the clock, by kind, attack and defense."""
+    found = {}
+    for path in workspace.results.glob("runs/*/result.json"):
+        document = json.loads(path.read_text())
+        for key in ("timing", "uid"):
+            document.pop(key)
+        found[f"{document['kind']}/{document['attack']}/{document['defense']}"] = document
+    return found
+
+
+def test_everything_completes_once_and_is_then_only_linked(workspace: Workspace, run: Drive) -> None:
+    first = run()
+    assert first.code == 0
+    assert first.statuses() == dict.fromkeys(STAGES, "completed")
+    models = [a for a in ArtifactCache(workspace.cache).entries() if a.kind == "model"]
+    second = run()
+    assert second.code == 0
+    assert second.statuses() == dict.fromkeys(STAGES, "linked")
+    assert [a for a in ArtifactCache(workspace.cache).entries() if a.kind == "model"] == models
+    assert len(queries.runs(workspace.db, limit=100)) == len(STAGES)
+    published = workspace.results / "backdoor" / "static_patch" / "activation_clustering_results.json"
+    bounds = json.loads(published.read_text())["bounds"]
+    assert set(bounds) == {"perfect_removal", "random_removal"}
+
+
+def test_same_profile_and_seed_give_the_same_results(tmp_path: Path, run: Drive) -> None:
+    left, right = Workspace.open(tmp_path / "left"), Workspace.open(tmp_path / "right")
+    run(at=left)
+    run(at=right, workers=2)
+    assert results(left) == results(right)
+
+
+def test_another_seed_gives_other_results(workspace: Workspace, run: Drive) -> None:
+    driven = run(seeds=(0, 1), attacks=("label_flipping",), defenses=("robust_loss",))
+    assert driven.code == 0
+    documents = [json.loads(p.read_text()) for p in workspace.results.glob("runs/*/result.json")]
+    attacked = {d["seed"]: d["metrics"] for d in documents if d["kind"] == "attack"}
+    assert attacked.keys() == {0, 1}
+    assert attacked[0] != attacked[1]
+
+
+def test_without_cache_everything_is_computed_again(workspace: Workspace, run: Drive) -> None:
+    run(attacks=("label_flipping",))
+    again = run(attacks=("label_flipping",), use_cache=False)
+    assert set(again.statuses().values()) == {"completed"}
+    assert len(queries.runs(workspace.db, limit=100)) == 6
+
+
+def test_interrupt_cancels_and_resuming_completes(workspace: Workspace, run: Drive) -> None:
+    def interrupt(item: Event) -> None:
+        if item["event"] == "run" and item["status"] == "completed":
+            signal.raise_signal(signal.SIGINT)
+
+    stopped = run(interrupt)
+    assert stopped.code == 130
+    assert stopped.statuses()["baseline@0"] == "completed"
+    assert set(stopped.statuses().values()) == {"completed", "cancelled"}
+    resumed = run(experiment=stopped.uid)
+    assert resumed.code == 0
+    assert resumed.statuses()["baseline@0"] == "linked"
+    rows = {r.record.stage: r.record for r in queries.runs(workspace.db, status="completed", limit=100)}
+    assert rows.keys() == STAGES
+    assert (rows["baseline@0"].attempt, rows["static_patch@0"].attempt) == (1, 2)
+    assert workspace.experiments() == [stopped.uid]
+
+
+def test_cancel_file_of_one_run_stops_that_stage_alone(workspace: Workspace, run: Drive) -> None:
+    def ask(item: Event) -> None:
+        if item["event"] == "experiment" and item["status"] == "started":
+            flipping = next(s["uid"] for s in item["stages"] if s["id"] == "label_flipping@0")
+            workspace.cancel(flipping)
+
+    driven = run(ask)
+    assert driven.code == 3
+    statuses = driven.statuses()
+    assert statuses.pop("label_flipping@0") == "cancelled"
+    assert statuses.pop("label_flipping/robust_loss@0") == "skipped"
+    assert set(statuses.values()) == {"completed"}
+
+
+def failing(message: str) -> Any:
+    def load(_spec: object) -> Any:
+        def defense(_scenario: object, _params: object) -> None:
+            raise ZeroDivisionError(message)
+
+        return defense
+
+    return load
+
+
+def test_stage_that_raises_fails_and_the_rest_goes_on(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "load_defense", failing("planted"))
+    driven = run()
+    assert driven.code == 3
+    statuses = driven.statuses()
+    assert statuses["static_patch/activation_clustering@0"] == "failed"
+    assert statuses["static_patch/random_removal:activation_clustering@0"] == "skipped"
+    assert statuses["static_patch/perfect_removal@0"] == "completed"
+    failed = queries.runs(workspace.db, status="failed", defense="activation_clustering")
+    assert failed[0].error == "ZeroDivisionError: planted"
+
+
+def test_stage_without_a_sign_of_life_is_given_up(run: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(_lab: object, job: stages.Job, _progress: Progress) -> Any:
+        time.sleep(4 if job.stage.attack == "static_patch" else 0)
+        return {"metrics": {}, "timing": {}, "kind": job.stage.kind}
+
+    monkeypatch.setattr("safedl.pipeline.executor.execute", hang)
+    monkeypatch.setattr("safedl.reports.publish", lambda *_args, **_more: None)
+    driven = run(stall=0.5)
+    assert (driven.code, driven.hanging) == (3, True)
+    statuses = driven.statuses()
+    assert statuses["static_patch@0"] == "failed"
+    assert statuses["label_flipping/robust_loss@0"] == "completed"
+
+
+def test_two_drivers_cannot_share_an_experiment(workspace: Workspace, run: Drive) -> None:
+    def second(item: Event) -> None:
+        if item["event"] == "experiment" and item["status"] == "started":
+            assert workspace.is_running(item["uid"])
+            with pytest.raises(StoreError, match="running already"):
+                run(experiment=item["uid"])
+
+    run(second, attacks=("label_flipping",), defenses=("robust_loss",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("input_shape: [3, 8, 8]", r"input_shape.*3, 8, 8.*1, 8, 8"),
+        ("num_classes: 7", "num_classes.*7.*10"),
+        ("weights: gone.pt", "gone.pt"),
+    ],
+)
+def test_what_only_data_and_model_can_tell_is_refused_before_anything_is_written(
+    workspace: Workspace, change: str, message: str
+) -> None:
+    text = PROFILE.replace("{name: cnn,", f"{{name: cnn, {change},")
+    with pytest.raises(UsageError, match=message):
+        prepare(workspace, Request(profile=parse(text)))
+    assert not workspace.results.exists()
+    assert not workspace.db.exists()

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safedl.risk.effect import effect
+
+
+@pytest.mark.parametrize(
+    ("after", "size", "worked"), [(0.98, 500, False), (0.96, 500, True), (0.985, 10_000, True), (1.0, 500, False)]
+)
+def test_a_fall_in_accuracy_counts_above_the_noise_of_the_test_set(after: float, size: int, worked: bool) -> None:
+    found = effect("accuracy", {"clean_accuracy": 0.99, "test_images": float(size)}, {"clean_accuracy": after})
+    assert found.effective is worked
+    assert f"{after:.3f}" in found.sentence
+    assert ("within" not in found.reason) is worked
+
+
+@pytest.mark.parametrize(("asr", "worked"), [(0.5, True), (0.49, False)])
+def test_a_backdoor_counts_from_half(asr: float, worked: bool) -> None:
+    found = effect("asr", {"clean_accuracy": 0.99, "test_images": 500.0}, {"clean_accuracy": 0.5, "asr": asr})
+    assert found.effective is worked
+
+
+def test_noise_matches_repeated_draws() -> None:
+    """Two equal models differ by more than the stated noise in about 5 % of draws, half of these being falls."""
+    draws = np.random.default_rng(0).binomial(500, 0.9, (4000, 2)) / 500
+    falls = [
+        effect("accuracy", {"clean_accuracy": a, "test_images": 500.0}, {"clean_accuracy": b}).effective
+        for a, b in draws.tolist()
+    ]
+    assert 0.015 < sum(falls) / len(falls) < 0.035

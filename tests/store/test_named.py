@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from safedl.errors import NotFoundError, UsageError
+from safedl.store.named import named_queries, named_query, value
+from safedl.store.sql import query
+from tests.conclusions.measured import PROFILE, ran
+from tests.store.samples import Workplace
+
+
+def ask(work: Workplace, name: str, **given: str) -> list[dict[str, Any]]:
+    found = named_query(name)
+    return query(work.db, found.sql, found.bind(given)).as_dicts()
+
+
+def test_each_has_a_title_and_says_what_it_needs() -> None:
+    found = named_queries()
+    assert list(found) == ["before_after", "generalists", "missing", "pareto", "sweep", "winners"]
+    assert all(q.title and not q.title.startswith("-") for q in found.values())
+    assert found["sweep"].required == ("parameter",)
+    assert found["sweep"].parameters == ("parameter", "attack", "dataset", "model")
+
+
+def test_winners_and_generalists(work: Workplace) -> None:
+    ran(work)
+    (winner,) = ask(work, "winners")
+    assert (winner["attack"], winner["defense"], winner["seeds"]) == ("static_patch", "spectral_signatures", 2)
+    assert ask(work, "winners", dataset="mnist") == []
+    places = {row["defense"]: (row["mean_place"], row["wins"]) for row in ask(work, "generalists", model="cnn")}
+    assert places["spectral_signatures"] == (1.0, 1)
+    assert places["anomaly_detection"] == (3.0, 0)
+
+
+def test_before_and_after(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    rows = {row["defense"]: row for row in ask(work, "before_after", attack="static_patch")}
+    assert len(rows) == 3
+    assert (rows["spectral_signatures"]["asr_before"], rows["spectral_signatures"]["asr_after"]) == (0.96, 0.02)
+    assert rows["spectral_signatures"]["asr_delta"] == -0.94
+
+
+def test_sweep(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    ran(work, PROFILE.replace("target_class: 2", "target_class: 2, poison_fraction: 0.2"), uid="e2", seeds=(0,))
+    rows = ask(work, "sweep", parameter="attack.poison_fraction", attack="static_patch")
+    assert {(r["value"], r["defense"]) for r in rows if r["defense"] == "anomaly_detection"} == {
+        (0.05, "anomaly_detection"), (0.2, "anomaly_detection"),
+    }  # fmt: skip
+
+
+def test_pareto(work: Workplace) -> None:
+    ran(work)
+    assert [r["defense"] for r in ask(work, "pareto", attack="static_patch")] == [
+        "anomaly_detection",
+        "spectral_signatures",
+    ]
+
+
+def test_missing_cells(work: Workplace) -> None:
+    ran(work, seeds=(0,), statuses={"static_patch/anomaly_detection@0": "failed"})
+    missing = {(r["attack"], r["defense"]) for r in ask(work, "missing")}
+    assert ("static_patch", "anomaly_detection") in missing
+    assert ("static_patch", "robust_loss") in missing
+    assert ("static_patch", "spectral_signatures") not in missing
+
+
+def test_bad_names_are_refused() -> None:
+    with pytest.raises(NotFoundError, match="winners"):
+        named_query("winner")
+    with pytest.raises(UsageError, match="-p attack="):
+        named_query("pareto").bind({})
+    with pytest.raises(UsageError, match=r"'atack'.*Did you mean 'attack'"):
+        named_query("pareto").bind({"atack": "x"})
+
+
+def test_values_that_look_like_numbers_are_numbers() -> None:
+    assert [value(v) for v in ("3", "-0.5", "1e3", "x", "")] == [3, -0.5, "1e3", "x", ""]

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from safedl.errors import StoreError
+from safedl.events import event
+from safedl.store import migrate, queries
+from safedl.store.reindex import reindex
+from tests.store import samples
+from tests.store.samples import Workplace
+
+# What the tables say, with uids instead of the rows' ids.
+CONTENT = {
+    "experiment": "SELECT uid, name, profile, profile_hash, config, created_at, note FROM experiment",
+    "run": """SELECT r.uid, r.status, r.kind, r.stage, p.uid, e.uid, r.dataset, r.model, r.threat, r.attack, r.defense,
+        r.detector, r.seed, r.attempt, o.uid, r.params, r.recipe, r.stage_key, r.code, r.versions, r.host, r.pid,
+        r.device, r.progress, r.error, r.created_at, r.started_at, r.finished_at
+        FROM run r LEFT JOIN run p ON p.id = r.parent_id LEFT JOIN run o ON o.id = r.retry_of
+        LEFT JOIN experiment e ON e.id = r.experiment_id""",
+    "experiment_run": """SELECT e.uid, r.uid FROM experiment_run x JOIN run r ON r.id = x.run_id
+        JOIN experiment e ON e.id = x.experiment_id""",
+    # Scores are derived from the others.
+    "metric": """SELECT r.uid, m.name, m.value FROM metric m JOIN run r ON r.id = m.run_id
+        WHERE m.name NOT LIKE 'score.%'""",
+    "metric_point": "SELECT r.uid, m.name, m.step, m.value FROM metric_point m JOIN run r ON r.id = m.run_id",
+    "event": "SELECT r.uid, v.at, v.level, v.message FROM event v JOIN run r ON r.id = v.run_id",
+    "run_status": "SELECT * FROM run_status",
+}
+
+
+def content(db: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(db)) as connection:
+        return {name: sorted(connection.execute(query), key=repr) for name, query in CONTENT.items()}
+
+
+def fill(work: Workplace) -> None:
+    """Everything that happens: success, failure, a cancel, a skip, a link, a twin, a resumed experiment."""
+    work.begin(samples.experiment(), samples.tree())
+    for uid in ("base", "attack"):
+        work.apply(samples.finished(uid, {"clean_accuracy": 0.9, "asr": math.nan, "seconds": 3}))
+    work.apply(samples.finished("clean", {}, "failed", "it broke"))
+    work.apply([event("run", "perfect", status="cancelled")])
+    work.apply([event("run", "random", status="skipped", error="clean did not complete")])
+    again = samples.run(
+        "clean2",
+        "defense",
+        parent="attack",
+        defense="data_cleaning",
+        stage_key="key-clean",
+        attempt=2,
+        retry_of="clean",
+    )
+    work.begin(samples.experiment(note="resumed"), [again], linked=["base", "attack"])
+    work.apply(samples.finished("clean2", {"asr": 0.1}))
+    twin = samples.run("twin", stage_key="key-base", experiment="e2")
+    later = samples.experiment("e2", created_at="2026-01-03T00:00:00+00:00")
+    work.begin(later, [twin, samples.run("waiting", experiment="e2")], linked=["attack"])
+    work.apply(samples.finished("twin", {"asr": 0.2}))
+
+
+def test_the_files_give_the_same_store(work: Workplace) -> None:
+    fill(work)
+    before = content(work.db)
+    assert {row[1] for row in before["run"]} == {"completed", "failed", "cancelled", "skipped", "queued"}
+    work.recorder.close()
+    report = reindex(work.db, work.results)
+    assert sorted(p.name for p in work.db.parent.iterdir()) == ["results", "safedl.db", "safedl.db.lock"]
+    assert report.problems == ()
+    assert (report.experiments, report.runs) == (2, 8)
+    assert content(work.db) == before
+    assert migrate.check(work.db) == []
+
+
+@pytest.mark.parametrize("state", ["missing", "damaged", "log left behind"])
+def test_a_lost_store_comes_back(work: Workplace, state: str) -> None:
+    fill(work)
+    before = content(work.db)
+    log = work.db.with_name("safedl.db-wal").read_bytes()
+    work.recorder.close()
+    if state == "missing":
+        work.db.unlink()
+    elif state == "damaged":
+        work.db.write_bytes(b"rubbish" * 1000)
+    else:
+        work.db.with_name("safedl.db-wal").write_bytes(log)
+    reindex(work.db, work.results)
+    assert content(work.db) == before
+    assert migrate.check(work.db) == []
+
+
+def test_damaged_folders_are_reported_and_left_out(work: Workplace) -> None:
+    fill(work)
+    work.recorder.close()
+    runs = work.results / "runs"
+    (runs / "clean" / "config.yaml").write_text("uid: [")
+    (runs / "perfect" / "config.yaml").write_text("uid: perfect\nseed: many\n")
+    (runs / "random" / "config.yaml").unlink()
+    (runs / "base").rename(runs / "renamed")
+    with (runs / "clean2" / "events.jsonl").open("a") as file:
+        file.write('{"event": "run", "uid": "clean2", "stat')
+    with (runs / "attack" / "events.jsonl").open("a") as file:
+        file.write('{"event": "metric", "uid": "attack", "at": "2026-01-01T00:00:00+00:00", "name": "x"}\n')
+    (work.results / "experiments" / "e2" / "plan.json").write_text("{")
+    report = reindex(work.db, work.results)
+    text = "\n".join(report.problems)
+    assert (report.experiments, report.runs) == (1, 4)
+    for part in (
+        "experiments/e2: left out", "runs/clean: left out", "runs/perfect: left out", "runs/random: left out",
+        "runs/renamed: left out: it says that its uid is base", "run attack: the run that it starts from, base, is",
+        "run attack: events.jsonl", "run twin: its experiment e2 is missing", "run base: named by experiment e1",
+    ):  # fmt: skip
+        assert part in text
+    assert all("\n" not in problem for problem in report.problems)
+    assert queries.find_run(work.db, "clean2").status == "completed"
+    assert migrate.check(work.db) == []
+
+
+def test_runs_keep_the_order_in_which_they_were_made(work: Workplace) -> None:
+    times = {"r1": "05", "r2": "01", "r3": "03"}
+    made = [samples.run(uid, created_at=f"2026-01-{day}T00:00:00+00:00") for uid, day in times.items()]
+    work.begin(samples.experiment(), made[:2])
+    work.begin(samples.experiment(), made[2:])  # resumed: the plan names this run only
+    work.recorder.close()
+    reindex(work.db, work.results)
+    assert [row.record.uid for row in queries.runs(work.db)] == ["r1", "r3", "r2"]
+
+
+def test_results_may_be_empty(tmp_path: Path) -> None:
+    report = reindex(tmp_path / "safedl.db", tmp_path / "results")
+    assert (report.experiments, report.runs, report.problems) == (0, 0, ())
+    assert queries.runs(tmp_path / "safedl.db") == []
+
+
+def test_not_while_a_driver_works(work: Workplace) -> None:
+    fill(work)
+    before = content(work.db)
+    with (
+        FileLock(work.results / "experiments" / "e2" / "driver.lock"),
+        pytest.raises(StoreError, match="experiment e2 is running"),
+    ):
+        reindex(work.db, work.results)
+    assert content(work.db) == before

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from safedl.cache import ArtifactCache
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.models.classifier import Classifier
+from safedl.progress import Cancelled, Progress
+from safedl.training import predict
+from safedl.training.augment import augment
+from safedl.training.precision import resolve
+from safedl.training.workbench import NamedLoss, Workbench, model_digest
+
+CPU = torch.device("cpu")
+
+
+def small(digits: Dataset) -> ImageSet:
+    return digits.train.select(torch.arange(200))
+
+
+def test_digits_are_learned(digits: Dataset, bench: Workbench, clean_model: Classifier) -> None:
+    logits = bench.predict(clean_model, digits.test.images)
+    assert predict.accuracy(logits, digits.test.labels) >= 0.97
+
+
+def test_same_seed_gives_the_same_model_and_another_seed_another(digits: Dataset, bench: Workbench) -> None:
+    data = small(digits)
+    first, second = bench.fit(data, epochs=2), bench.fit(data, epochs=2)
+    other = bench.fit(data, epochs=2, seed=1)
+    assert model_digest(first) == model_digest(second) != model_digest(other)
+
+
+def test_global_generator_is_left_alone(digits: Dataset, bench: Workbench) -> None:
+    before = torch.get_rng_state()
+    bench.fit(small(digits), epochs=1, augment="shift_flip")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_cached_fit_equals_a_fresh_one(digits: Dataset, bench: Workbench, tmp_path: Path) -> None:
+    data = small(digits)
+    cached = replace(bench, cache=ArtifactCache(tmp_path))
+    made, taken = cached.fit(data, epochs=2), cached.fit(data, epochs=2)
+    assert model_digest(made) == model_digest(taken) == model_digest(bench.fit(data, epochs=2))
+    assert cached.spared > 0
+    other = cached.fit(data.with_labels(data.labels.roll(1)), epochs=2)
+    assert model_digest(other) != model_digest(made)
+    smooth = NamedLoss("smooth", lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1))
+    assert model_digest(cached.fit(data, epochs=2, loss=smooth)) != model_digest(made)
+
+
+def test_cancel_stops_within_a_step(digits: Dataset, bench: Workbench) -> None:
+    class StopAtThree(Progress):
+        steps = 0
+
+        def step(self, phase: str, done: int, total: int) -> None:
+            self.steps += 1
+            if self.steps == 3:
+                raise Cancelled
+
+    progress = StopAtThree()
+    with pytest.raises(Cancelled):
+        replace(bench, progress=progress).fit(small(digits), epochs=5)
+    assert progress.steps == 3
+
+
+def test_features_feed_the_head(digits: Dataset, bench: Workbench, clean_model: Classifier) -> None:
+    images = digits.test.images[:50]
+    features = bench.features(clean_model, images)
+    head = clean_model.layer(clean_model.head)
+    with torch.no_grad():
+        assert torch.allclose(head(features), bench.predict(clean_model, images), atol=1e-5)
+
+
+def test_class_accuracy_agrees_with_a_loop() -> None:
+    logits = torch.eye(4)[torch.tensor([0, 1, 1, 2, 0, 2])]
+    labels = torch.tensor([0, 1, 2, 2, 1, 2])
+    found = predict.class_accuracy(logits, labels, 4)
+    for label in range(3):
+        member = labels == label
+        assert found[label] == (logits.argmax(1)[member] == label).float().mean()
+    assert found[3].isnan()
+
+
+def test_shift_moves_images_and_repeats_edges() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.arange(16, dtype=torch.uint8).view(1, 1, 4, 4).repeat(64, 1, 1, 1)
+    moved = augment(images, "shift", rng)
+    assert moved.shape == images.shape
+    rows = {tuple(m[0, :, 0].tolist()) for m in moved}
+    allowed = {tuple(4 * min(max(r + d, 0), 3) + c for r in range(4)) for d in (-1, 0, 1) for c in (0, 1)}
+    assert rows <= allowed
+    assert len(rows) == 6
+
+
+def test_float32_is_never_lowered() -> None:
+    assert resolve("float32", CPU) == "float32"
+    assert resolve("bfloat16", CPU) == "bfloat16"

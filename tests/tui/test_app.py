@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from safedl.workspace import Workspace
+from tests.tui.conftest import UID, FakeDriver, app_on, recorded, screen_text, until
+from tui.app import PANES
+from tui.panes.run import PlanTree
+from tui.widgets.bars import MOST_HINTS
+from tui.widgets.help import Help, keys_of
+from tui.widgets.modal import Dialog
+
+
+def running(workspace: Workspace) -> FakeDriver:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    return driver
+
+
+async def test_number_keys_bring_panes_to_the_front(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "[5 Runs]" in screen_text(app))
+        await pilot.press("4")
+        await until(lambda: "[4 Run]" in screen_text(app))
+
+
+@pytest.mark.parametrize("name", [p.name for p in PANES])
+async def test_every_key_of_a_pane_says_what_it_does(workspace: Workspace, name: str) -> None:
+    async with app_on(workspace) as (app, _):
+        await app.action_go(name)
+        await until(lambda: app.pane in (app.screen.focused.ancestors_with_self if app.screen.focused else ()))
+        assert app.pane is not None
+        own = [b for keys in app.pane._bindings.key_to_bindings.values() for b in keys]
+        assert own
+        assert all(b.description for b in own)
+        assert {b.description for b in own} & {key.description for key in keys_of(app.screen)}
+
+
+async def test_the_last_line_keeps_help_and_quit_in_view(workspace: Workspace) -> None:
+    driver = running(workspace)
+    for size in ((60, 16), (80, 24), (200, 50)):
+        async with app_on(workspace, size) as (app, _):
+            await until(lambda app=app: "▶ running" in screen_text(app))  # type: ignore[misc]
+            last = screen_text(app).splitlines()[-1]
+            assert last.endswith("^p cmds  ? help  ^q quit")
+            assert sum(word in last for word in ("details", "run", "cancel", "experiments")) <= MOST_HINTS
+    driver.leave()
+
+
+async def test_help_can_be_searched_and_does_what_it_says(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "No runs yet" in screen_text(app))
+        await pilot.press("question_mark")
+        await until(lambda: isinstance(app.screen, Help) and "attack:static" in screen_text(app))
+        await pilot.press(*"go to run")
+        await until(lambda: "Go to Run" in screen_text(app) and "Sort" not in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: "[4 Run]" in screen_text(app))
+
+
+async def test_all_keys_are_commands_of_the_palette(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "No runs yet" in screen_text(app) and "/ filter" in screen_text(app))
+        commands = {command.title for command in app.get_system_commands(app.screen)}
+        assert {"filter", "sort", "retry", "Delete this run", "Quit", "Go to Run", "Zoom"} <= commands
+        assert "Theme high-contrast" in commands
+        await pilot.press("ctrl+p")
+        await until(lambda: "Search for commands" in screen_text(app))
+
+
+async def test_the_theme_is_remembered(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        assert app.theme == "safedl-dark"
+        await pilot.press("ctrl+t", "ctrl+t")
+        assert app.theme == "high-contrast"
+        await pilot.press("ctrl+q")
+    async with app_on(workspace) as (app, _):
+        assert app.theme == "high-contrast"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", json.dumps({"theme": 7, "runs filter": None})])
+async def test_a_spoilt_memory_is_no_reason_to_stop(workspace: Workspace, text: str) -> None:
+    (workspace.root / "app.json").write_text(text)
+    async with app_on(workspace) as (app, _):
+        assert app.theme == "safedl-dark"
+
+
+async def test_too_small_a_terminal_says_so_and_recovers(workspace: Workspace) -> None:
+    driver = running(workspace)
+    async with app_on(workspace, (59, 24)) as (app, pilot):
+        await until(lambda: "at least 60 x 16" in screen_text(app))
+        await pilot.resize_terminal(80, 15)
+        await until(lambda: "at least 60 x 16" in screen_text(app))
+        await pilot.resize_terminal(80, 24)
+        await until(lambda: "▶ running" in screen_text(app) and "at least" not in screen_text(app))
+    driver.leave()
+
+
+async def test_zoom_lets_a_box_fill_the_pane_and_gives_the_others_back(workspace: Workspace) -> None:
+    driver = running(workspace)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "Log" in screen_text(app) and "baseline@1" not in screen_text(app))
+        await until(lambda: "▶ baseline" in screen_text(app))
+        await pilot.press("z")
+        await until(lambda: app.main.query_one(PlanTree).size.width > 70)
+        assert "─ Log" not in screen_text(app)
+        await pilot.press("z")
+        await until(lambda: "─ Log" in screen_text(app))
+    driver.leave()
+
+
+async def test_quitting_asks_nothing_when_nothing_runs(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("ctrl+q")
+        await until(lambda: not app.is_running)
+
+
+@pytest.mark.parametrize(("key", "leaves", "stops"), [("d", True, False), ("s", True, True), ("escape", False, False)])
+async def test_quitting_asks_while_something_runs(workspace: Workspace, key: str, leaves: bool, stops: bool) -> None:
+    driver = running(workspace)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: app.hub.running)
+        await pilot.press("ctrl+q")
+        await until(lambda: isinstance(app.screen, Dialog))
+        assert "1 experiment running" in screen_text(app)
+        assert "demo: 0 of 7 stages" in screen_text(app)
+        await pilot.press(key)
+        await until(lambda: not app.is_running if leaves else not isinstance(app.screen, Dialog))
+        assert (workspace.experiment_folder(UID) / "cancel").exists() == stops
+    driver.leave()
+
+
+async def test_without_colours_the_cursor_is_reversed(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    driver = running(workspace)
+    async with app_on(workspace) as (app, _):
+        await until(lambda: "▶ baseline" in screen_text(app))
+        strips = app.screen._compositor.render_strips()
+        line = next(strip for strip in strips if "›▶ baseline" in strip.text)
+        assert any(segment.style is not None and segment.style.reverse for segment in line)
+    driver.leave()
+
+
+async def test_what_is_copied_goes_to_the_clipboard_or_a_file(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, _):
+        app.copy("20260101-abc")
+        assert app.clipboard == "20260101-abc"
+        app.copy("x" * 80_000)
+        await until(lambda: any("written to" in notification.message for notification in app._notifications))
+        assert app.clipboard == "20260101-abc"
+
+
+async def test_an_unexpected_fault_is_a_dialog_and_the_app_goes_on(workspace: Workspace) -> None:
+    def fail() -> None:
+        raise RuntimeError("[b]odd[/]")
+
+    async with app_on(workspace) as (app, pilot):
+        app.ask(app.main, "test", fail, lambda _: None, "do it")
+        await until(lambda: "Could not do it" in screen_text(app))
+        assert "RuntimeError: [b]odd[/]" in screen_text(app)
+        await pilot.press("escape")
+        await until(lambda: not isinstance(app.screen, Dialog))
+
+
+async def test_a_later_question_replaces_an_earlier_one(workspace: Workspace) -> None:
+    gate, answers = threading.Event(), list[str]()
+
+    def slow() -> str:
+        gate.wait(20)
+        return "slow"
+
+    async with app_on(workspace) as (app, _):
+        app.ask(app.main, "test", slow, answers.append, "ask")
+        app.ask(app.main, "test", lambda: "quick", answers.append, "ask")
+        await until(lambda: answers == ["quick"])
+        gate.set()
+        app.ask(app.main, "other", lambda: "last", answers.append, "ask")
+        await until(lambda: "last" in answers)
+        assert answers == ["quick", "last"]

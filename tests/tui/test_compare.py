@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from safedl.workspace import Workspace
+from tests.conclusions.measured import METRICS, ran
+from tests.store.samples import Workplace
+from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
+from tui.app import SafedlApp
+from tui.panes.compare import ComparePane
+
+RUNS = {"static_patch@0": "undefended", "static_patch/activation_clustering@0": "activation_clustering",
+        "static_patch/spectral_signatures@0": "spectral_signatures"}  # fmt: skip
+
+
+@pytest.fixture
+def filled(workspace: Workspace) -> Iterator[Workspace]:
+    """A workspace where two attacks and their defenses were measured on one seed."""
+    work = Workplace(workspace.root)
+    ran(work, seeds=[0])
+    work.recorder.close()
+    yield workspace
+
+
+def pane_of(app: SafedlApp) -> ComparePane:
+    return app.main.query_one(ComparePane)
+
+
+async def open_pane(app: SafedlApp, pilot: Pilot[None]) -> ComparePane:
+    await pilot.press("6")
+    await until(lambda: app.pane is not None and app.pane.id == "compare")
+    pane = pane_of(app)
+    await until(lambda: pane.overview is not None)
+    return pane
+
+
+async def mark_static_patch(pane: ComparePane, pilot: Pilot[None]) -> None:
+    """Mark the undefended model and the defenses of the second ranking, and put them side by side."""
+    heading = next(
+        i for i, x in enumerate(pane.rankings.lines) if x.entry is None and x.ranking.attack != "label_flipping"
+    )
+    pane.rankings.cursor = heading
+    await pilot.press("space", "r")
+    await until(lambda: len(pane.grid.runs) == 4 and pane.grid.has_focus)
+
+
+def line(app: SafedlApp, start: str) -> str:
+    return next(x for x in screen_text(app).splitlines() if x[2:].lstrip().startswith(start))
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_nothing_to_compare(workspace: Workspace, size: tuple[int, int]) -> None:
+    async with app_on(workspace, size) as (app, pilot):
+        await open_pane(app, pilot)
+        await until(lambda: "Mark runs in Runs (5) with space" in screen_text(app))
+        golden(app, "compare_empty")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_rankings_while_nothing_is_marked(filled: Workspace, size: tuple[int, int]) -> None:
+    async with app_on(filled, size) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await until(lambda: "static_patch" in screen_text(app))
+        places = {x.entry.defense: x.entry.place for x in pane.rankings.lines if x.entry is not None}
+        assert places["spectral_signatures"] == 1 and places["perfect_removal"] is None
+        assert "1. spectral_signatures ★" in screen_text(app)
+        golden(app, "compare_rankings")
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_marked_runs_side_by_side(filled: Workspace, size: tuple[int, int]) -> None:
+    async with app_on(filled, size) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await pilot.pause()
+        assert pane.grid.runs[0].label == "undefended"
+        assert "0.960" in line(app, "↓ asr")
+        golden(app, "compare_marked")
+
+
+async def test_changes_and_stars_are_those_of_the_figures(filled: Workspace) -> None:
+    async with app_on(filled, (160, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        before, after = METRICS["static_patch"]["asr"], METRICS["spectral_signatures"]["asr"]
+        await until(lambda: f"{after:.3f} -{before - after:.3f}".replace("-0", "-") in line(app, "↓ asr"))
+        asr = line(app, "↓ asr")
+        assert asr.count("★") == 1 and "0.000 -.960 ★" in asr  # nothing is less than no accuracy at all
+        assert "0.950 +.920 ★" in line(app, "↑ robust_accuracy")
+
+
+async def test_another_baseline_turns_changes_round(filled: Workspace) -> None:
+    async with app_on(filled, (160, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        place = next(i for i, r in enumerate(pane.grid.runs) if r.label == "spectral_signatures")
+        pane.grid.column = place + 1
+        await pilot.press("b")
+        await pilot.pause()
+        assert pane.grid.runs[0].label == "spectral_signatures"
+        assert "0.960 +.940" in line(app, "↓ asr")
+
+
+async def test_turning_the_table_keeps_the_cell(filled: Workspace) -> None:
+    async with app_on(filled, (160, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await pilot.press("j", "j", "l")
+        metric, run = pane.grid.metric, pane.grid.current
+        await pilot.press("t")
+        assert pane.grid.transposed and (pane.grid.metric, pane.grid.current) == (metric, run)
+        await until(lambda: line(app, "= undefended"))
+        await pilot.press("t")
+        assert (pane.grid.metric, pane.grid.current) == (metric, run)
+        assert line(app, "↓ asr")
+
+
+async def test_runs_are_dropped_added_and_remembered(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        dropped = pane.grid.runs[1].record.uid
+        await pilot.press("l", "minus")
+        await until(lambda: len(pane.grid.runs) == 3)
+        assert dropped not in app.marked
+        await pilot.press("plus")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press(*dropped, "enter")
+        await until(lambda: len(pane.grid.runs) == 4)
+        assert dropped in app.marked
+        app.memory.save()
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await until(lambda: len(pane.grid.runs) == 4)
+        await pilot.press("u")
+        await until(lambda: pane.shows_rankings and not app.marked)
+
+
+async def test_plots(filled: Workspace) -> None:
+    async with app_on(filled, (120, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await until(lambda: "█" in screen_text(app))
+        await pilot.press("v")
+        await until(lambda: "loss" in screen_text(app) and "step 1" in screen_text(app))
+        await pilot.press("v")
+        await until(lambda: "A undefended" in screen_text(app) and "ASR" in screen_text(app))
+
+
+async def test_enter_opens_the_run_under_the_cursor(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        uid = pane.grid.runs[0].record.uid
+        await pilot.press("enter")
+        await until(lambda: app.pane is not None and app.pane.id == "runs" and uid in screen_text(app))
+
+
+async def test_the_table_as_a_file(filled: Workspace, tmp_path: Path) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await pilot.press("E")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("enter")
+        path = filled.root / "comparison.csv"
+        await until(path.exists)
+        rows = path.read_text().splitlines()
+        assert len(rows) == 5 and rows[0].startswith("uid,label,dataset,model,attack,defense,seed,clean_accuracy,asr")
+        path.write_text("mine")
+        await until(lambda: len(app.screen_stack) == 1)
+        await pilot.press("E")
+        await until(lambda: len(app.screen_stack) == 2)
+        await pilot.press("enter")
+        await until(lambda: "comparison.csv exists" in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: len(app.screen_stack) == 1)
+        assert path.read_text() == "mine"

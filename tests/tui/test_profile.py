@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+
+from safedl.profile.load import load
+from safedl.threats import QUESTIONS
+from safedl.workspace import Workspace
+from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
+from tui.app import SafedlApp
+from tui.panes.profile import ProfilePane
+from tui.services.questionnaire import ASKED
+from tui.widgets.fillin import FillIn
+
+PROFILE = """\
+# mine
+name: mine
+dataset: {name: digits}
+model: {name: cnn, input_shape: [1, 8, 8], num_classes: 10}
+training:
+  epochs: 15 # enough
+  batch_size: 64
+  learning_rate: 0.002
+threat_model:
+  model_access: black-box
+  threat_categories: [data_poisoning]
+attack_overrides:
+  data_poisoning:
+    label_flipping: {flip_rate: 0.3}
+defense_config:
+  data_poisoning:
+    label_flipping: {defenses: [robust_loss]}
+"""
+
+
+def own(workspace: Workspace, text: str = PROFILE, name: str = "mine") -> Path:
+    folder = workspace.root / "profiles"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+async def opened(app: SafedlApp, pilot: Pilot[None]) -> ProfilePane:
+    await app.action_go("profile")
+    await pilot.pause()
+    pane = app.pane
+    assert isinstance(pane, ProfilePane)
+    return pane
+
+
+async def at(pane: ProfilePane, pilot: Pilot[None], item: str) -> None:
+    pane.picks("rail").focus()
+    pane.picks("rail").point_at(item)
+    await pilot.pause()
+    await pilot.press("enter")
+    await until(lambda: pane.frame.focused is not pane.picks("rail"))
+    await pilot.pause()
+
+
+async def test_seven_questions_make_a_profile_that_is_valid(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await pilot.press("n")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press(*"a/b", "enter")
+        assert "not allowed" in screen_text(app)
+        await pilot.press("backspace", "backspace", *"2", "enter")
+        await until(lambda: pane.new is not None)
+        path = workspace.root / "profiles" / "a2.yaml"
+        for number in range(len(ASKED)):
+            assert not path.exists()
+            assert pane.item == ASKED[number].id
+            await pilot.press("space")
+        await until(path.exists)
+        profile = load(path)
+        assert {q.id: profile.threat_model[q.id] for q in QUESTIONS} == {q.id: q.values[0] for q in QUESTIONS}
+        assert profile.threat_model["threat_categories"][0] == "backdoor_attacks"
+        assert {a.spec.name for a in profile.attacks} == {"static_patch", "learned_trigger"}
+        assert not profile.missing
+        assert pane.new is None and pane.draft.name == "a2"
+        assert app.focused is pane.picks("threats")
+
+
+async def test_a_profile_half_made_waits_for_the_next_start(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await pilot.press("n")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press(*"half", "enter")
+        await until(lambda: pane.new is not None)
+        await pilot.press("j", "space")
+        assert pane.new is not None and pane.new.answers == {"model_access": "gray-box"}
+        app.memory.save()
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        assert pane.picks("saved").picks[0].text == "half"
+        pane.open_profile("")
+        assert pane.new is not None and pane.new.answers == {"model_access": "gray-box"}
+
+
+async def test_an_answer_is_saved_and_threats_are_suggested_live(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        threats = {p.value: p for p in pane.picks("threats").picks}
+        assert threats["backdoor_attacks"].note == "not suggested"
+        await at(pane, pilot, "model_access")
+        pane.picks("choices").point_at("white-box")
+        await pilot.press("space")
+        threats = {p.value: p for p in pane.picks("threats").picks}
+        assert threats["backdoor_attacks"].note.startswith("suggested: model_access is white-box")
+        assert load(path).threat_model["model_access"] == "white-box"
+        assert "# mine" in path.read_text() and "# enough" in path.read_text()
+        pane.picks("threats").focus()
+        pane.picks("threats").point_at("backdoor_attacks")
+        await pilot.press("space")
+        assert {a.spec.name for a in load(path).attacks} == {"label_flipping", "static_patch", "learned_trigger"}
+        await pilot.press("space")
+        assert {a.spec.name for a in load(path).attacks} == {"label_flipping"}
+        assert "backdoor" not in load(path).document["attack_overrides"]
+
+
+async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "training")
+        await pilot.press("enter", "ctrl+u", *"0", "enter")
+        await until(lambda: "! 0 is not allowed" in screen_text(app))
+        lines = screen_text(app).splitlines()
+        field = next(i for i, line in enumerate(lines) if "epochs " in line and "from 1 to" in line)
+        assert "! 0 is not allowed" in lines[field + 1]
+        assert path.read_text() == PROFILE
+        assert pane.status.startswith("not saved: training.epochs: 0 is not allowed")
+        await pilot.press("enter", "ctrl+u", *"7", "enter")
+        await until(lambda: path.read_text() != PROFILE)
+        assert load(path).training.epochs == 7
+        assert "epochs: 7  # enough" in path.read_text()
+        assert path.with_name("mine.yaml.bak").read_text() == PROFILE
+        await pilot.press("u")
+        await pilot.pause()
+        assert path.read_text() == PROFILE
+
+
+async def test_leaving_a_field_leaves_its_value(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "training")
+        await pilot.press("enter", *"n3", "escape")
+        assert path.read_text() == PROFILE and pane.new is None
+        await pilot.press("j", "d")
+        await until(lambda: path.read_text() != PROFILE)
+        assert "batch_size" not in path.read_text() and load(path).training.batch_size == 64
+
+
+async def test_model_and_recipe_follow_the_data_set(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "dataset")
+        await pilot.press("space")
+        await until(lambda: path.read_text() != PROFILE)
+        profile = load(path)
+        assert profile.dataset is not None and profile.dataset.name == "mnist"
+        assert profile.model is not None and profile.model.input_shape == (1, 28, 28)
+        assert profile.training.epochs == 5
+
+
+async def test_a_shipped_profile_is_copied_at_the_first_change(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safedl.workspace.shipped_profiles", lambda: tmp_path / "shipped")
+    (tmp_path / "shipped").mkdir()
+    shipped = tmp_path / "shipped" / "digits.yaml"
+    shipped.write_text(PROFILE.replace("name: mine", "name: digits"))
+    before = shipped.read_text()
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        assert pane.draft.path == shipped
+        pane.draft.change({("threat_model", "model_access"): "gray-box"})
+        assert pane.draft.path == workspace.root / "profiles" / "digits.yaml"
+        assert shipped.read_text() == before
+        assert load(pane.draft.path).threat_model["model_access"] == "gray-box"
+
+
+async def test_a_profile_broken_in_the_editor_is_shown_and_nothing_crashes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        path.write_text("name: [oops\n[/red] \x1b[31m")
+        await opened(app, pilot)
+        assert pane.draft.broken and "cannot be read" in screen_text(app)
+        for key in ("enter", "l", "j", "u", "v", "escape", "3", "2", "1"):
+            await pilot.press(key)
+        path.write_text(PROFILE.replace("robust_loss", "robust_los"))
+        await opened(app, pilot)
+        assert not pane.draft.broken and "robust_los" in pane.status
+        path.write_text(PROFILE)
+        await opened(app, pilot)
+        assert pane.status.startswith("valid")
+
+
+async def test_a_change_from_elsewhere_is_not_overwritten(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        draft = pane.draft
+        other = PROFILE.replace("epochs: 15", "epochs: 150")
+        path.write_text(other)
+        with pytest.raises(Exception, match="changed elsewhere"):
+            draft.change({("training", "epochs"): 3})
+        assert path.read_text() == other
+        assert draft.document["training"]["epochs"] == 150
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_screens(workspace: Workspace, size: tuple[int, int]) -> None:
+    own(workspace)
+    async with app_on(workspace, size) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "training_data_source")
+        await pilot.pause()
+        golden(app, "profile_question")
+        await at(pane, pilot, "training")
+        await pilot.press("enter", "ctrl+u", *"0", "enter")
+        await until(lambda: "! 0 is not allowed" in screen_text(app))
+        await pilot.pause()
+        golden(app, "profile_error")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+from textual.pilot import Pilot
+
+from safedl.profile.load import load
+from safedl.workspace import Workspace
+from tests.conclusions.measured import PROFILE, ran, save
+from tests.store.samples import Workplace
+from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
+from tui.app import SafedlApp
+from tui.panes.defenses import DefensesPane
+from tui.panes.risk import Reader, RiskPane
+from tui.widgets.matrix import Matrix
+
+
+async def opened(app: SafedlApp, pilot: Pilot[None]) -> RiskPane:
+    await app.action_go("risk")
+    pane = app.pane
+    assert isinstance(pane, RiskPane)
+    await until(lambda: not pane.status.endswith("…"))
+    await pilot.pause()
+    return pane
+
+
+async def test_matrix_and_ranking_are_one_selection(workspace: Workspace) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        assert [a.attack for a in pane.table.rows] == ["static_patch", "label_flipping"]
+        assert pane.query_one(Matrix).cell == (2, 2)
+        text = screen_text(app)
+        assert "H▓ 1" in text or "C█ 1" in text
+        assert "The attack worked: ASR 0.960" in text
+        await pilot.press("j")
+        await until(lambda: "attack not effective" in screen_text(app).lower())
+        pane.query_one(Matrix).focus()
+        await pilot.press("h", "l")
+        await until(lambda: pane.table.current is not None and pane.table.current.attack == "static_patch")
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.pane, DefensesPane))
+        assert isinstance(app.pane, DefensesPane) and app.pane.attack == "static_patch"
+
+
+async def test_the_report_opens_and_the_section_is_written(workspace: Workspace) -> None:
+    path = save(workspace.root)
+    ran(Workplace(workspace.root))
+    async with app_on(workspace) as (app, pilot):
+        await opened(app, pilot)
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, Reader))
+        await until(lambda: "Risk analysis of small" in screen_text(app))
+        await pilot.press("escape", "w")
+        await until(lambda: "risk_analysis" in path.read_text())
+        assert load(path).risk_analysis["recommendations"]["static_patch"][0] == "spectral_signatures"
+        assert path.read_text().startswith(PROFILE[: PROFILE.index("threat_model")])
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_screens(workspace: Workspace, size: tuple[int, int]) -> None:
+    save(workspace.root)
+    async with app_on(workspace, size) as (app, pilot):
+        await opened(app, pilot)
+        for key in ("enter", "o", "w", "y", "j"):
+            await pilot.press(key)
+        app.clear_notifications()
+        await pilot.pause()
+        await opened(app, pilot)
+        golden(app, "risk_empty")
+        ran(Workplace(workspace.root))
+        pane = await opened(app, pilot)
+        await until(lambda: pane.table.rows)
+        await pilot.pause()
+        golden(app, "risk")
+
+
+async def test_a_profile_that_is_not_valid_says_what_is_wrong(workspace: Workspace) -> None:
+    save(workspace.root, PROFILE.replace("target_class: 2", "target_class: 12"))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        assert "target_class" in pane.status
+        golden(app, "risk_error")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from safedl import events
+from safedl.errors import UsageError
+from safedl.workspace import Workspace
+from tests.tui.conftest import SIZES, UID, FakeDriver, app_on, golden, recorded, screen_text, until
+from tui.panes.run import PlanTree, RunPane
+from tui.widgets.logview import LogView
+from tui.widgets.modal import Dialog, Picker
+
+ENDED = 193
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_first_start_says_what_this_is_and_what_to_press(workspace: Workspace, size: tuple[int, int]) -> None:
+    async with app_on(workspace, size) as (app, _):
+        await until(lambda: "Nothing has run here yet" in screen_text(app))
+        await until(lambda: "⏎ run the demo" in screen_text(app))
+        golden(app, "run_empty")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("name", "count"), [("run_running", 60), ("run_done", ENDED)])
+async def test_screens(workspace: Workspace, size: tuple[int, int], name: str, count: int) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(count)
+    if count == ENDED:
+        driver.leave()
+    async with app_on(workspace, size) as (app, pilot):
+        tree = app.main.query_one(PlanTree)
+        await until(lambda: len(tree.stages) == 7 and "following" in screen_text(app))
+        if count == ENDED:
+            await pilot.press("j")
+        await until(lambda: "loss (train)" in screen_text(app))
+        await pilot.pause()
+        golden(app, name)
+
+
+async def test_a_running_experiment_is_followed_and_its_end_is_told(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    async with app_on(workspace) as (app, _):
+        tree = app.main.query_one(PlanTree)
+        await until(lambda: "▶ running" in screen_text(app) and "●" in screen_text(app))
+        driver.say(30)
+        await until(lambda: tree.current is not None and tree.current.id == "static_patch@0")
+        driver.say()
+        driver.leave()
+        app.hub.look_now()
+        await until(lambda: "✓ demo: done" in screen_text(app))
+        assert "●" not in screen_text(app)
+        assert "7 of 7 stages · done" in screen_text(app)
+
+
+async def test_a_dead_driver_is_shown_as_interrupted(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    driver.leave()
+    async with app_on(workspace) as (app, _):
+        await until(lambda: "! interrupted" in screen_text(app))
+        assert "R resumes" in screen_text(app)
+
+
+async def test_x_cancels_the_stage_after_a_question_and_esc_leaves_it(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    uid = recorded()[1]["uid"]
+    workspace.run_folder(uid).mkdir(parents=True)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "▶ baseline" in screen_text(app))
+        await pilot.press("x")
+        await until(lambda: isinstance(app.screen, Dialog))
+        await pilot.press("escape")
+        assert not (workspace.run_folder(uid) / "cancel").exists()
+        await pilot.press("x", "x")
+        await until((workspace.run_folder(uid) / "cancel").exists)
+        await until(lambda: "◌ baseline" in screen_text(app))
+        assert "stopping" in screen_text(app)
+    driver.leave()
+
+
+async def test_a_profile_is_started_by_the_front_desk_and_followed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+
+    def start(self: Workspace, profile: Path, arguments: Sequence[str] = ()) -> str:
+        started.append(profile)
+        driver = FakeDriver(workspace, recorded())
+        driver.say(20)
+        drivers.append(driver)
+        return UID
+
+    drivers: list[FakeDriver] = []
+    monkeypatch.setattr(Workspace, "start", start)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "Nothing has run" in screen_text(app) and "⏎ run the demo" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: "▶ baseline" in screen_text(app))
+        assert [p.stem for p in started] == ["digits"]
+        await pilot.press("r")
+        await until(lambda: isinstance(app.screen, Picker))
+        await pilot.press(*"fashion", "enter")
+        await until(lambda: len(started) == 2 or isinstance(app.screen, Dialog))
+        assert [p.stem for p in started] == ["digits", "fashion_mnist"]
+    for driver in drivers:
+        driver.leave()
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_start_that_fails_says_what_why_and_what_next(
+    workspace: Workspace, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Workspace, profile: Path, arguments: Sequence[str] = ()) -> str:
+        raise UsageError("digits.yaml: training.epochs: [b]must[/b] be at least 1\n\x1b[31mred")
+
+    monkeypatch.setattr(Workspace, "start", start)
+    async with app_on(workspace, size) as (app, pilot):
+        await until(lambda: "Nothing has run" in screen_text(app) and "⏎ run the demo" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Dialog) and "start digits" in screen_text(app))
+        text = screen_text(app)
+        assert "[b]must[/b]" in text
+        assert r"\x1b[31mred" in text
+        assert "then try again" in text
+        app.clear_notifications()
+        await until(lambda: "loading takes" not in screen_text(app))
+        await pilot.pause()
+        golden(app, "run_error")
+
+
+async def test_all_experiments_can_be_looked_at_again(workspace: Workspace) -> None:
+    old = FakeDriver(workspace, [{**e, "name": "older"} if "name" in e else e for e in recorded()], "20250101-a")
+    old.say()
+    old.leave()
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "demo · ▶ running" in screen_text(app))
+        await pilot.press("a")
+        await until(lambda: isinstance(app.screen, Picker))
+        assert "▶ running" in screen_text(app)
+        await pilot.press(*"2025", "enter")
+        await until(lambda: "older · ✓ done · 1 more running" in screen_text(app))
+    driver.leave()
+
+
+async def test_names_and_log_lines_from_elsewhere_are_shown_plainly(workspace: Workspace) -> None:
+    items = recorded()[:3]
+    items[0] = {**items[0], "name": "x" * 200, "stages": [{**s, "label": "layer[/conv.0]"} for s in items[0]["stages"]]}
+    items.append(events.event("log", items[1]["uid"], level="info", message="[red]plain[/] \x1b[2J \u202e end"))
+    driver = FakeDriver(workspace, items)
+    driver.say()
+    async with app_on(workspace) as (app, _):
+        await until(lambda: "layer[/conv.0]" in screen_text(app))
+        text = screen_text(app)
+        assert "[red]plain[/]" in text
+        assert r"\x1b[2J" in text
+        assert "xxxx" in text
+    driver.leave()
+
+
+async def test_the_log_can_be_searched(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say()
+    driver.leave()
+    async with app_on(workspace) as (app, pilot):
+        log = app.main.query_one("#log", LogView)
+        await until(lambda: log.count > 20)
+        await pilot.press("slash", *"bbd2842", "enter")
+        await until(lambda: log.has_focus and "bbd2842" in screen_text(app))
+        assert log.look_for("BBD2842") == 1
+        assert log.look_for("nowhere") == 0
+
+
+async def test_a_burst_of_events_repaints_a_few_times_only(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    async with app_on(workspace) as (app, _):
+        pane = app.main.query_one(RunPane)
+        await until(lambda: pane.experiment is not None and pane.experiment.stages)
+        uid = recorded()[1]["uid"]
+        before = pane.paints
+        driver.events = [events.event("progress", uid, phase="train", done=i, total=5000) for i in range(5001)]
+        driver.say()
+        await until(lambda: "100%" in screen_text(app))
+        assert pane.paints - before < 20
+    driver.leave()

@@ -1,0 +1,322 @@
+"""The frame: panes behind number keys, what runs, questions, themes, help."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.dom import DOMNode
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import ContentSwitcher, Static
+
+from safedl.text import one_line
+from safedl.workspace import Workspace
+from tui import theme as themes
+from tui.services import clipboard
+from tui.services.ask import ask, in_thread
+from tui.services.follow import ExperimentState, Hub
+from tui.services.persist import Memory, default_file
+from tui.states import look
+from tui.widgets.bars import Header, Hints, Status, Tab
+from tui.widgets.help import Help, Key, keys_of
+from tui.widgets.modal import Choice, Dialog, error_dialog
+from tui.widgets.pane import Pane
+
+if TYPE_CHECKING:
+    from tui.services.drafts import Draft
+
+T = TypeVar("T")
+PERIOD = 0.2
+"""Seconds between repaints of what runs."""
+
+
+@dataclass(frozen=True)
+class PaneSpec:
+    """A pane: its number key, name, title, and the class, which is imported when the pane is first opened."""
+
+    key: str
+    name: str
+    title: str
+    where: str
+
+    def make(self) -> Pane:
+        """Import and build the pane."""
+        module, _, kind = self.where.partition(":")
+        pane: Pane = getattr(import_module(module), kind)(id=self.name)
+        return pane
+
+
+PANES = (
+    PaneSpec("1", "profile", "Profile", "tui.panes.profile:ProfilePane"),
+    PaneSpec("2", "risk", "Risk", "tui.panes.risk:RiskPane"),
+    PaneSpec("3", "defenses", "Defenses", "tui.panes.defenses:DefensesPane"),
+    PaneSpec("4", "run", "Run", "tui.panes.run:RunPane"),
+    PaneSpec("5", "runs", "Runs", "tui.panes.runs:RunsPane"),
+    PaneSpec("6", "compare", "Compare", "tui.panes.compare:ComparePane"),
+    PaneSpec("7", "ship", "Ship", "tui.panes.ship:ShipPane"),
+)
+"""All panes, in the order of their keys. A new pane is one line here and one file; see `tui.panes`."""
+
+
+class SafedlApp(App[None]):
+    """The app. Panes reach `workspace`, `hub`, `memory`, `marked`, `ask`, `copy` and `go` through `Pane.frame`."""
+
+    TITLE = "safedl"
+    CSS_PATH = "app.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(p.key, f"go({p.name!r})", f"Go to {p.title}", show=False) for p in PANES),
+        Binding("colon", "command_palette", "Commands", show=False, key_display=":"),
+        Binding("ctrl+p", "command_palette", "Commands", show=False),
+        Binding("question_mark,f1", "help", "Help", show=False),
+        Binding("ctrl+t", "next_theme", "Next theme", show=False),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        memory: Path | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Open a workspace; `memory` is the file of remembered settings, `clock` tells the time."""
+        super().__init__()
+        self.HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-short"), (32, "-tall")]
+        self.workspace, self.clock = workspace, clock
+        self.memory = Memory(memory or default_file())
+        self.hub = Hub(workspace, clock)
+        self.specs = {p.name: p for p in PANES}
+        self.marked: set[str] = set(self.memory.get(f"marked {workspace.root}", []))
+        """Uids of the runs that are marked, for comparing."""
+        self.draft: Draft | None = None
+        """The profile that the panes show: `tui.services.drafts.current` opens it."""
+        self._reading = False
+
+    def compose(self) -> ComposeResult:
+        """Lay header, panes, status and hints above each other."""
+        with Vertical(id="frame"):
+            yield Header([Tab(p.key, p.name, p.title) for p in self.specs.values()])
+            yield ContentSwitcher(id="panes")
+            yield Status()
+            yield Hints()
+        yield Static("safedl needs a terminal of at least 60 x 16 cells.\n\nEnlarge it, or press ctrl+q.", id="small")
+
+    async def on_mount(self) -> None:
+        """Open the pane that was in front last time, then begin to follow what runs."""
+        for theme in themes.OWN:
+            self.register_theme(theme)
+        wanted = self.memory.get("theme", themes.DARK.name)
+        self.theme = wanted if wanted in self.available_themes else themes.DARK.name
+        await self.action_go("run" if "run" in self.specs else next(iter(self.specs)))
+        self.set_interval(PERIOD, self.read)
+        self.set_interval(2.0, self.memory.save)
+        self.set_timer(0.5, self._warm_up)
+        self.call_after_refresh(self.read)
+
+    async def _warm_up(self) -> None:
+        """Load the database's library before it is needed, and after the first paint."""
+        await in_thread(lambda: import_module("safedl.store.queries"))
+
+    # --- panes
+
+    @property
+    def pane(self) -> Pane | None:
+        """The pane in front."""
+        switcher = self.main.query_one(ContentSwitcher)
+        return switcher.get_child_by_id(switcher.current, Pane) if switcher.current else None
+
+    @property
+    def main(self) -> Screen[object]:
+        """The screen with the panes, whatever dialog stands before it."""
+        return self.screen_stack[0]
+
+    async def action_go(self, name: str) -> None:
+        """Bring a pane to the front; it is built at its first visit."""
+        switcher = self.main.query_one(ContentSwitcher)
+        if not any(child.id == name for child in switcher.children):
+            await switcher.mount(self.specs[name].make())
+        switcher.current = name
+        pane = self.pane
+        assert pane is not None
+        pane.opened()
+        self.call_after_refresh(self._keep_focus)
+        self.show_status()
+        self._show_header()
+
+    def _keep_focus(self) -> None:
+        """Give the focus to the pane itself where nothing that is shown in it has it, so that its keys work."""
+        pane, focused = self.pane, self.main.focused
+        chain = focused.ancestors_with_self if focused is not None else []
+        if pane is not None and (pane not in chain or not all(node.display for node in chain)):
+            pane.can_focus = True
+            pane.focus()
+
+    async def open_run(self, uid: str) -> None:
+        """Show a run in the Runs pane."""
+        from tui.panes.runs import RunsPane
+
+        await self.action_go("runs")
+        self.main.query_one(RunsPane).show_run(uid)
+
+    async def open_experiment(self, uid: str, *, resume: bool = False) -> None:
+        """Show an experiment in the Run pane, and go on with it if asked to."""
+        from tui.panes.run import RunPane
+
+        await self.action_go("run")
+        pane = self.main.query_one(RunPane)
+        pane.show_experiment(uid)
+        if resume:
+            await self.read()
+            pane.action_resume()
+
+    def show_status(self) -> None:
+        """Show what the pane in front has to say."""
+        pane = self.pane
+        self.main.query_one(Status).show(pane.status if pane else "")
+
+    def _show_header(self) -> None:
+        switcher = self.main.query_one(ContentSwitcher)
+        self.main.query_one(Header).show(switcher.current or "", len(self.hub.running))
+
+    async def on_header_picked(self, event: Header.Picked) -> None:
+        """Go to the pane that was clicked."""
+        await self.action_go(event.pane)
+
+    # --- what runs
+
+    async def read(self) -> None:
+        """Read what drivers have written, unless that is going on, and let the pane in front repaint."""
+        if self._reading:
+            return
+        self._reading = True
+        try:
+            ended = self.hub.apply(await in_thread(self.hub.read))
+        except OSError as error:
+            self.say(f"cannot read what runs: {error}", severe=True)
+            return
+        finally:
+            self._reading = False
+        if not self.is_running:
+            return  # the app is being left
+        for state in ended:
+            self._tell_end(state)
+        self._show_header()
+        if self.pane is not None and len(self.screen_stack) == 1:
+            self.pane.tick()
+            self._keep_focus()
+
+    def _tell_end(self, state: ExperimentState) -> None:
+        shape = look(state.state)
+        self.bell()
+        self.say(f"{shape.glyph} {state.name or state.uid}: {shape.word}", severe=state.state != "completed")
+
+    # --- what panes use
+
+    def ask(
+        self,
+        node: DOMNode,
+        group: str,
+        question: Callable[[], T],
+        then: Callable[[T], None],
+        doing: str,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Answer `question` in a thread, then call `then`; an error opens a dialog: could not `doing`, why, what next.
+
+        A later question of the same node and group replaces an earlier one.
+        """
+        ask(node, group, question, then, failed or partial(self.show_error, doing=doing))
+
+    def show_error(self, error: Exception, doing: str) -> None:
+        """Say what could not be done, why, and what to do next."""
+        self.push_screen(error_dialog(error, doing))
+
+    def say(self, text: str, *, severe: bool = False) -> None:
+        """Show a line for a few seconds."""
+        self.notify(one_line(text), severity="error" if severe else "information", markup=False, timeout=4)
+
+    def copy(self, text: str) -> None:
+        """Copy to the clipboard of the terminal, through tmux too; too much goes into a file."""
+        if len(text.encode()) > clipboard.LARGEST:
+            self.say(f"too long for a clipboard, so written to {clipboard.copy_to_file(text)}")
+            return
+        if not clipboard.copy_by_tmux(text):
+            self.copy_to_clipboard(text)
+        first = text.splitlines()[0] if text else ""
+        self.say(f"copied {first[:40]}{'…' if len(text) > len(first[:40]) else ''}")
+
+    def remember_marks(self) -> None:
+        """Keep the marks for the next start."""
+        self.memory.set(f"marked {self.workspace.root}", sorted(self.marked))
+
+    # --- commands, help, themes, quitting
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Offer every key that works here as a command, then the themes."""
+        for key in keys_of(screen):
+            yield SystemCommand(key.description, f"key {key.display}", partial(self._press, key))
+        for name in sorted(self.available_themes):
+            yield SystemCommand(f"Theme {name}", "colours", partial(self._use_theme, name))
+
+    def _press(self, key: Key) -> None:
+        self.call_later(self.run_action, key.action, key.node)
+
+    def action_help(self) -> None:
+        """Show what this place is for and which keys work here."""
+        focused = self.screen.focused
+        nodes: list[DOMNode] = list(focused.ancestors_with_self) if focused else []
+        text = next((node.HELP for node in nodes if isinstance(node, Widget) and node.HELP), None)
+        title = self.specs[self.pane.id or ""].title if self.pane else "safedl"
+        text = text or (self.pane.HELP if self.pane else "")
+
+        def press(key: Key | None) -> None:
+            if key is not None:
+                self._press(key)
+
+        self.push_screen(Help(title, (text or "").strip(), keys_of(self.screen)), press)
+
+    def action_next_theme(self) -> None:
+        """Use the next theme."""
+        names = themes.NAMES
+        place = names.index(self.theme) if self.theme in names else -1
+        self._use_theme(names[(place + 1) % len(names)])
+        self.say(f"theme {self.theme}")
+
+    def _use_theme(self, name: str) -> None:
+        self.theme = name
+        self.memory.set("theme", name)
+
+    async def action_quit(self) -> None:
+        """Leave; ask first while something runs."""
+        if not self.hub.running:
+            self._leave(None)
+            return
+        names = [self.hub.experiments[uid] for uid in sorted(self.hub.running) if uid in self.hub.experiments]
+        lines = [f"{s.name or s.uid}: {s.finished} of {len(s.stages)} stages" for s in names]
+        choices = (Choice("d", "detach: leave, everything keeps running", "detach"),
+                   Choice("s", "stop: ask all to stop, and leave", "stop"))  # fmt: skip
+        heading = f"{len(lines)} experiment{'s' * (len(lines) != 1)} running"
+        self.push_screen(Dialog(heading, "\n".join(lines), choices, safe="stay"), self._quit_as_chosen)
+
+    def _quit_as_chosen(self, choice: str | None) -> None:
+        if choice == "stop":
+            for uid in self.hub.running:
+                self.workspace.cancel(uid)
+        if choice is not None:
+            self._leave(choice)
+
+    def _leave(self, _choice: str | None) -> None:
+        self.memory.save()
+        self.exit()

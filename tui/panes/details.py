@@ -1,0 +1,201 @@
+"""What is known about a run: summary, report, samples, metrics, log, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.widgets import ContentSwitcher, Markdown, Static
+
+from safedl.text import one_line, printable, shown
+from tui.services.runs import Details, Section
+from tui.states import look
+from tui.widgets.lines import Lines
+from tui.widgets.logview import LogView
+from tui.widgets.modal import Option, OptionLines
+from tui.widgets.pane import Box
+from tui.widgets.samples import Samples
+from tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from safedl.store.records import RunRow
+
+TABS = ("Summary", "Report", "Samples", "Metrics", "Log", "Params")
+SHORT = "In short"
+"""The section of a report that the summary repeats."""
+Fact = tuple[str, str, str]
+
+
+class Scroll(VerticalScroll, inherit_bindings=False):
+    """Text that scrolls by arrows and vim keys."""
+
+    DEFAULT_CSS = """
+    Scroll { scrollbar-size-vertical: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j,down", "scroll_down", "Scroll down", show=False),
+        Binding("k,up", "scroll_up", "Scroll up", show=False),
+        Binding("g,home", "scroll_home", "To the start", show=False),
+        Binding("G,end", "scroll_end", "To the end", show=False, key_display="G"),
+        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False),
+        Binding("ctrl+u,pageup", "page_up", "Page up", show=False),
+    ]
+
+
+class DetailsBox(Box):
+    """Everything about one run, in tabs."""
+
+    DEFAULT_CSS = """
+    DetailsBox #sections { width: 24; height: 1fr; border-right: solid $surface-lighten-2; }
+    DetailsBox Markdown { padding: 0 1; margin: 0; background: transparent; }
+    DetailsBox .plain { height: auto; padding: 0 1; }
+    """
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.tab = TABS[0]
+        self.row: RunRow | None = None
+        self.details: Details | None = None
+
+    def compose(self) -> ComposeResult:
+        """One widget for each tab."""
+        with ContentSwitcher(initial="Summary"):
+            with Scroll(id="Summary"):
+                yield Static("", id="summary", classes="plain", markup=False)
+            with Horizontal(id="Report"):
+                yield OptionLines([], id="sections")
+                with Scroll(id="section"):
+                    yield Markdown("", open_links=False)
+            yield Samples(id="Samples")
+            yield _facts("Metrics", "metric", "value", "before")
+            yield LogView(id="Log")
+            yield _facts("Params", "parameter", "value", "")
+
+    def show_tab(self, tab: str) -> None:
+        """Bring a tab to the front and show the run there."""
+        had_focus = any(node is self for node in (self.screen.focused.ancestors if self.screen.focused else ()))
+        self.tab = tab
+        self.query_one(ContentSwitcher).current = tab
+        if had_focus:
+            self.focus_tab()
+        self.call_after_refresh(self._paint)
+
+    def move_tab(self, tabs: int) -> None:
+        """Go to the next or previous tab."""
+        self.show_tab(TABS[(TABS.index(self.tab) + tabs) % len(TABS)])
+
+    def focus_tab(self) -> None:
+        """Give the focus to what the tab shows."""
+        target = self.query_one("#sections") if self.tab == "Report" else self.query_one(f"#{self.tab}")
+        target.focus()
+
+    def show(self, row: RunRow | None, details: Details | None) -> None:
+        """Show a run; its details may come later."""
+        self.row, self.details = row, details
+        self._paint()
+
+    def _paint(self) -> None:
+        row, details = self.row, self.details
+        tabs = " ".join(f"[{name}]" if name == self.tab else name for name in TABS)
+        self.title(f"{row.record.uid[-6:]}  {tabs}" if row else tabs, "[ ] tabs   z zoom")
+        if row is None:
+            self.query_one("#summary", Static).update("")
+        elif self.tab == "Summary":
+            self.query_one("#summary", Static).update(_summary(row, details))
+        elif self.tab == "Metrics":
+            self._set_facts("Metrics", _metrics(row, details.result if details else {}))
+        elif self.tab == "Params":
+            self._set_facts("Params", _params(row))
+        elif details is not None:
+            self._paint_files(details)
+
+    def _paint_files(self, details: Details) -> None:
+        if self.tab == "Report":
+            lines = self.query_one("#sections", OptionLines)
+            lines.options = [Option(one_line(s.title), str(i)) for i, s in enumerate(details.sections)]
+            lines.cursor = 0
+            lines.changed()
+            self._show_section(0)
+        elif self.tab == "Samples":
+            self.query_one(Samples).show(details.pictures)
+        elif self.tab == "Log":
+            log = self.query_one("#Log", LogView)
+            log.following = False
+            log.set_lines(details.log or ("nothing was written",))
+
+    def _set_facts(self, tab: str, facts: list[Fact]) -> None:
+        table: Table[Fact] = self.query_one(f"#{tab}", Table)
+        table.set_rows(facts)
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Show the section under the cursor."""
+        if event.lines.id == "sections":
+            event.stop()
+            self._show_section(event.index)
+
+    def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """Go from the list of sections to the section; elsewhere enter opens nothing."""
+        event.stop()
+        if event.lines.id == "sections":
+            self.query_one("#section").focus()
+
+    def _show_section(self, index: int) -> None:
+        sections = self.details.sections if self.details else ()
+        section = sections[index] if index < len(sections) else Section("", "This run has no report.")
+        scroll = self.query_one("#section", Scroll)
+        scroll.scroll_home(animate=False)
+        self.run_worker(_update(scroll.query_one(Markdown), section.text), group="section", exclusive=True)
+
+
+async def _update(markdown: Markdown, text: str) -> None:
+    await markdown.update(printable(text))
+
+
+def _facts(id: str, name: str, value: str, other: str) -> Table[Fact]:
+    columns: list[Column[Fact]] = [Column(name, 0, lambda f: f[0]), Column(value, 0, lambda f: f[1])]
+    if other:
+        columns.append(Column(other, 12, lambda f: f[2]))
+    return Table(columns, key=lambda f: f[0], id=id)
+
+
+def _summary(row: RunRow, details: Details | None) -> Text:
+    record, shape = row.record, look(row.status)
+    text = Text()
+    text.append(f"{shape.glyph} {shape.word}", style=f"bold {shape.colour}").append(f"   {one_line(record.stage)}\n")
+    if row.error:
+        text.append(f"why: {one_line(row.error)}\n")
+    short = next((s.text for s in details.sections if s.title == SHORT), "") if details else ""
+    for line in short.splitlines():
+        text.append(f"{one_line(line)}\n".replace("- ", "· ", 1))
+    facts: dict[str, Any] = {
+        "data": f"{record.dataset} / {record.model}  seed {record.seed}", "device": record.device, "host": record.host,
+        "began": _moment(row.started_at), "ended": _moment(row.finished_at),
+        "uid": record.uid, "experiment": record.experiment,
+        "starts from": record.parent, "attempt": record.attempt if record.attempt > 1 else None,
+        "retry of": record.retry_of,
+    }  # fmt: skip
+    text.append("\n")
+    for name, value in facts.items():
+        if value is not None:
+            text.append(f"{name:<12}", style="dim").append(f"{one_line(str(value))}\n")
+    return text
+
+
+def _moment(at: str | None) -> str | None:
+    return at and f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _metrics(row: RunRow, result: Mapping[str, Any]) -> list[Fact]:
+    before = result.get("before") or {}
+    names = sorted(row.metrics, key=lambda name: ("." in name, name))
+    return [(name, shown(row.metrics[name]) or "–", shown(before.get(name))) for name in names]
+
+
+def _params(row: RunRow) -> list[Fact]:
+    versions = {f"version.{name}": value for name, value in row.record.versions.items()}
+    return [(name, shown(value), "") for name, value in {**row.record.params, **versions}.items()]

@@ -1,0 +1,261 @@
+"""The Profile pane: questions about threats, what they suggest, and all settings of a profile."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from safedl.catalog import ATTACKS
+from safedl.errors import SafedlError
+from safedl.threats import CATEGORIES
+from tui.panes.profile_view import QUESTION_IDS, ProfileView, attacks_of
+from tui.services import drafts, settings
+from tui.services.questionnaire import ASKED, NewProfile
+from tui.widgets.fillin import FillIn, Line, Values
+from tui.widgets.form import Form
+from tui.widgets.lines import Lines
+from tui.widgets.modal import Dialog, Option, Picker
+from tui.widgets.picks import Picks
+
+
+class ProfilePane(ProfileView):
+    """One profile: what was asked and set at the left, the place to answer at the right."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "new"),
+        Binding("e", "editor", "editor"),
+        Binding("u", "undo", "undo"),
+        Binding("v", "changes", "Show what has changed in the file", show=False),
+        Binding("o", "open", "Open another profile", show=False),
+        Binding("R", "run", "Run this profile", show=False, key_display="R"),
+        Binding("escape", "back", "Back to the list", show=False),
+        Binding("l,right", "enter_editor", "Answer, or edit", show=False),
+        Binding("h,left", "back", "Back to the list", show=False),
+    ]
+    HELP = """\
+What is attacked, and who might attack it. The seven questions suggest threats; those that you cover become attacks \
+to simulate. Everything is saved at once when it is valid; u takes the last change back, and the text from before \
+your first change is kept beside the file as .bak. On the command line: safedl profile new, check, show."""
+
+    def opened(self) -> None:
+        """Read the profile again if someone has changed it."""
+        self.paint()
+        self.picks("rail").focus()
+
+    # --- moving
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Follow the cursor at the left; explain a threat."""
+        if event.lines.id == "rail" and self.item != self.edited:
+            self.attack = ""
+            self.paint_editor()
+        elif event.lines.id == "choices" and self.item != "attacks" and isinstance(event.lines, Picks):
+            self.explain(event.lines.current)
+        elif event.lines.id == "threats" and event.lines.has_focus and isinstance(event.lines, Picks):
+            pick = event.lines.current
+            if pick:
+                self.status = f"{CATEGORIES[pick.value].help} {pick.note}"
+
+    def action_enter_editor(self) -> None:
+        """Go to the place for what the cursor at the left stands on."""
+        if self.item == "threats":
+            self.picks("threats").focus()
+        elif self.query_one(Form).display:
+            self.query_one(Form).lines.focus()
+        elif self.picks("choices").display:
+            self.picks("choices").focus()
+            self.picks("choices").point_at(self.answers().get(self.item, ""))
+
+    def action_back(self) -> None:
+        """Go back to the list of attacks, or to the left."""
+        if self.attack:
+            name, self.attack = self.attack, ""
+            self.paint_editor()
+            self.picks("choices").focus()
+            self.picks("choices").point_at(name)
+        else:
+            self.picks("rail").focus()
+
+    def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """Enter: answer a question, edit an attack, open a profile."""
+        pick = event.lines.current if isinstance(event.lines, Picks) else None
+        match event.lines.id:
+            case "rail":
+                self.action_enter_editor()
+            case "choices" if pick and self.item == "attacks":
+                if pick.value not in attacks_of(self.draft):
+                    self._tick(pick.value)
+                self.attack = pick.value
+                self.paint_editor()
+                self.query_one(Form).lines.focus()
+            case "saved" if pick:
+                self.open_profile(pick.value)
+            case _ if pick:
+                self._tick(pick.value)
+
+    def on_picks_ticked(self, event: Picks.Ticked) -> None:
+        """Space: answer a question, cover a threat, add an attack."""
+        if event.lines.id == "rail":
+            self.action_enter_editor()
+        elif event.lines.id == "saved":
+            self.open_profile(event.pick.value)
+        elif event.lines.id == "threats":
+            self._toggle_threat(event.pick.value)
+        else:
+            self._tick(event.pick.value)
+
+    # --- changing
+
+    def _tick(self, value: str) -> None:
+        if self.item == "attacks":
+            there, spec = attacks_of(self.draft), ATTACKS[value]
+            change = drafts.removed if value in there else drafts.added
+            self._change(change(self.draft.document, [spec]))
+        else:
+            self._answer(self.item, value)
+
+    def _answer(self, question: str, value: str) -> None:
+        """Take an answer and go to the next question."""
+        if self.new is not None:
+            self.new.answers[question] = value
+            self._keep(self.new)
+            if not self.new.open:
+                self._write_new(self.new)
+                return
+        else:
+            self._change({("threat_model", question): value})
+        asked = self.questions
+        place = QUESTION_IDS.index(question) + 1
+        following = asked[place].id if place < len(asked) else self.new.open[0].id if self.new else "threats"
+        self.picks("rail").point_at(following)
+        self.paint()
+        self.action_enter_editor()
+
+    def _toggle_threat(self, threat: str) -> None:
+        if self.new is not None:
+            self.frame.say("answer the questions first; then threats can be chosen")
+        else:
+            self._change(drafts.cover(self.draft.document, threat, covered=threat not in self.covered()))
+
+    def on_form_changed(self, event: Form.Changed) -> None:
+        """Take what was entered into a form."""
+        if self.shown is not None:
+            self._change(settings.changes(self.draft, self.shown, event.name, event.value, reset=event.reset))
+
+    def _change(self, changes: dict[tuple[str, ...], Any]) -> None:
+        draft, shipped = self.draft, self.draft.shipped
+        self._try(lambda: draft.change(changes), "save the profile")
+        if shipped and not draft.shipped:
+            self.frame.say(f"{draft.name} came with Safe-DL; your copy is {draft.path.name} in profiles/")
+
+    def _try(self, action: Callable[[], object], doing: str) -> None:
+        try:
+            action()
+        except SafedlError as error:
+            self.frame.show_error(error, doing)
+        self.paint()
+
+    def action_undo(self) -> None:
+        """Take the last change back."""
+        draft = self.draft
+
+        def undo() -> None:
+            self.frame.say("taken back" if draft.undo() else "nothing to take back")
+
+        if self.new is None:
+            self._try(undo, "take the change back")
+
+    def action_changes(self) -> None:
+        """Show all changes since the profile was opened, or what will be written."""
+        text = self.new.preview() if self.new else "\n".join(self.draft.diff()) or "no changes"
+        self.frame.push_screen(Dialog("What will be written" if self.new else "Changes since it was opened", text))
+
+    def action_editor(self) -> None:
+        """Open the file in $EDITOR; what comes back is checked."""
+        if self.new is not None:
+            self.frame.say("answer the questions first; then there is a file to edit")
+            return
+        draft, copied = self.draft, self.draft.shipped
+        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        try:
+            path = draft.own()
+            with self.frame.suspend():
+                subprocess.run([*command, str(path)], check=False)
+        except (OSError, ValueError) as error:
+            self.frame.say(f"cannot start {command[0] if command else 'the editor'}: {error}", severe=True)
+        except SafedlError as error:
+            self.frame.show_error(error, "copy the profile into the workspace")
+            return
+        self._try(lambda: draft.edited(copied=copied), "read the profile")
+        self.frame.refresh()
+
+    async def action_run(self) -> None:
+        """Start the profile and watch it."""
+        from tui.panes.defenses import run_profile
+
+        if self.new is None:
+            await run_profile(self.frame, self.draft)
+
+    # --- other profiles
+
+    def open_profile(self, name: str) -> None:
+        """Show another profile; the empty name is the one that is being made."""
+        self.new, self.attack = (self.kept() if not name else None), ""
+        if name:
+            self._try(lambda: drafts.choose(self.frame, name), "open the profile")
+        self.paint()
+        self.picks("rail").focus()
+        self.picks("rail").cursor = 0
+
+    def action_open(self) -> None:
+        """Pick a profile."""
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.open_profile(name)
+
+        picks = self.picks("saved").picks
+        self.frame.push_screen(
+            Picker("Open a profile", [Option(f"{p.text}   {p.note}", p.value) for p in picks]), chosen
+        )
+
+    def action_new(self) -> None:
+        """Ask for a name, then the questions."""
+
+        def check(values: Values) -> str | None:
+            return drafts.name_problem(self.frame.workspace, values["name"]) or None
+
+        def named(values: Values | None) -> None:
+            if values is None:
+                return
+            self.new = NewProfile(values["name"])
+            self._keep(self.new)
+            self.open_profile("")
+            self.action_enter_editor()
+
+        line = Line("name", "Name", example="for example: entrance_camera")
+        intro = f"It becomes a file in profiles/. {len(ASKED)} questions follow, with what each is for."
+        self.frame.push_screen(FillIn("New profile", [line], intro=intro, check=check), named)
+
+    def _write_new(self, new: NewProfile) -> None:
+        try:
+            new.write(self.frame.workspace)
+        except SafedlError as error:
+            self.frame.show_error(error, "write the profile")
+            return
+        self._keep(None)
+        self.new = None
+        self.open_profile(new.name)
+        self.frame.say(f"{new.name} is written; choose threats here, then defenses with 3")
+        self.picks("rail").point_at("threats")
+        self.paint_editor()
+        self.picks("threats").focus()
+
+    def _keep(self, new: NewProfile | None) -> None:
+        value = {"name": new.name, "answers": dict(new.answers)} if new else {}
+        self.frame.memory.set(f"new profile {self.frame.workspace.root}", value)

@@ -1,0 +1,370 @@
+"""The Run pane: the plan of an experiment while it runs, its curves and its log; and those that have run."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widgets import Static
+
+from safedl.text import duration, one_line, shown
+from tui.panes.start import StartMixin
+from tui.services.follow import OPEN, ExperimentState, StageState, past, stage_order
+from tui.services.gpu import gpu_line
+from tui.states import bar, look
+from tui.widgets.chart import Chart, Curve
+from tui.widgets.filter import FilterBar
+from tui.widgets.lines import Lines
+from tui.widgets.logview import LogView
+from tui.widgets.modal import Choice, Dialog, Option, Picker
+from tui.widgets.pane import Box
+
+WELCOME = """\
+Safe-DL attacks your image classifier, tries defenses, and measures both.
+Every run is kept: what hurts, what helps, what it costs, may it ship?
+Nothing has run here yet.
+
+  enter  run the demo: digits, four attacks; minutes on a CPU
+  r      run one of the profiles"""
+NEW_PROFILE = "  n      make a profile of your own, by questions"
+GPU_INTERVAL = 5.0
+MOST_BATCH = 50
+"""Log lines added at once while following; what is older waits for the next repaint."""
+
+
+class PlanTree(Lines):
+    """The stages of an experiment, each with its state; the cursor says whose curves are shown."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "details")]
+
+    def __init__(self) -> None:
+        super().__init__(id="plan")
+        self.state: ExperimentState | None = None
+        self.stages: list[StageState] = []
+
+    @property
+    def count(self) -> int:
+        """How many stages there are."""
+        return len(self.stages)
+
+    @property
+    def current(self) -> StageState | None:
+        """The stage under the cursor."""
+        return self.stages[self.cursor] if 0 <= self.cursor < len(self.stages) else None
+
+    def line(self, index: int, width: int) -> Text:
+        """Return a stage: glyph and name, and at the right what it does or how it ended."""
+        assert self.state is not None
+        stage = self.stages[index]
+        status = self.state.state_of(stage)
+        shape = look(status)
+        right = self._right(stage, status, shape.word, width)
+        left = Text("›" if index == self.cursor else " ", no_wrap=True, end="")
+        left.append("  " * stage.depth).append(f"{shape.glyph} ", style=shape.colour)
+        left.append(one_line(stage.label))
+        left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis", pad=True)
+        return left.append(" ").append_text(right)
+
+    def _right(self, stage: StageState, status: str, word: str, width: int) -> Text:
+        if status == "running":
+            cells = 20 if width > 70 else 10 if width > 50 else 6
+            phase = one_line(stage.phase)[: 22 if width > 50 else 12]
+            return Text(f"{phase} {bar(stage.fraction, cells)} {stage.fraction:4.0%}")
+        if status == "completed" and stage.started and stage.ended:
+            return Text(f"{word} {duration(stage.ended - stage.started)}")
+        return Text(word, style=look(status).colour)
+
+
+class RunPane(StartMixin):
+    """Plan, curves and log of one experiment."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "demo", "run the demo"),
+        Binding("r", "start", "run"),
+        Binding("x", "cancel_stage", "cancel stage"),
+        Binding("a", "attach", "experiments"),
+        Binding("X", "cancel_all", "Cancel the experiment", show=False, key_display="X"),
+        Binding("R", "resume", "resume", key_display="R"),
+        Binding("f", "follow", "Follow: the running stage, the log's end", show=False),
+        Binding("slash", "find", "Find in the log", show=False, key_display="/"),
+        Binding("y", "copy", "Copy the run's uid", show=False),
+        Binding("n", "new_profile", "New profile", show=False),
+    ]
+    DEFAULT_CSS = """
+    RunPane #plan-box { width: 5fr; }
+    RunPane #curves-box { width: 4fr; }
+    RunPane #log-box { height: 2fr; }
+    RunPane #top { height: 3fr; }
+    RunPane #outcome { height: auto; max-height: 3; }
+    RunPane #welcome { height: 1fr; padding: 1 2; display: none; }
+    RunPane.empty #top, RunPane.empty #log-box { display: none; }
+    RunPane.empty #welcome { display: block; }
+    """
+    HELP = """\
+The plan of an experiment as it runs. The cursor chooses whose curves you see; enter opens a run that has ended.
+
+Closing the app stops nothing: each experiment is a process of its own. \
+a shows them all, also those that were started elsewhere or have ended."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.experiment: ExperimentState | None = None
+        self._painted: tuple[object, ...] = ()
+        self.paints = 0
+        """How often the pane was repainted: five times a second at most."""
+        self._logged = 0
+        self._follows = True
+        self._gpu = ""
+        self._chosen = False
+
+    def compose(self) -> ComposeResult:
+        """Plan and curves side by side, the log below."""
+        yield Static("", id="welcome", markup=False)
+        with Horizontal(classes="row", id="top"):
+            with Box(title="Plan", id="plan-box"):
+                yield PlanTree()
+            with Box(title="Curves", id="curves-box"):
+                yield Chart(id="loss")
+                yield Chart(id="accuracy")
+                yield Static("", id="outcome", markup=False)
+        with Box(title="Log", id="log-box"):
+            yield FilterBar("find in the log; enter, then n and N", id="find")
+            yield LogView(id="log")
+
+    def on_mount(self) -> None:
+        """Ask the GPUs now and then."""
+        self.set_interval(GPU_INTERVAL, self._look_at_gpu)
+        self._look_at_gpu()
+
+    def opened(self) -> None:
+        """Show what runs, else what ran last."""
+        welcome = WELCOME + ("\n" + NEW_PROFILE if "profile" in self.frame.specs else "")
+        self.query_one("#welcome", Static).update(welcome)
+        self._choose()
+        if not self.has_class("empty"):
+            self.query_one(PlanTree).focus()
+        self.tick()
+
+    def _choose(self) -> None:
+        """Without a choice of the person's, follow the newest experiment that runs, else the newest of all."""
+        if self._chosen and self.experiment is not None:
+            return
+        running = sorted(self.frame.hub.running)
+        known = running or self.frame.workspace.experiments()[-1:]
+        was_empty = self.has_class("empty")
+        self.set_class(not known and not self.starting, "empty")
+        if was_empty != self.has_class("empty"):
+            self.refresh_bindings()
+        if known and (self.experiment is None or (running and self.experiment.uid not in running)):
+            self.show_experiment(known[-1], chosen=False)
+
+    def show_experiment(self, uid: str, *, chosen: bool = True) -> None:
+        """Show an experiment, running or past."""
+        self._chosen = chosen
+        self.remove_class("empty")
+        self.experiment = self.frame.hub.follow(uid)
+        self._painted, self._logged, self._follows = (), 0, True
+        self.query_one("#log", LogView).set_lines([])
+        self.query_one(PlanTree).cursor = 0
+        self.query_one(PlanTree).focus()
+        self.tick()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what can be done at present."""
+        match action:
+            case "demo":
+                return self.has_class("empty")
+            case "cancel_stage" | "cancel_all":
+                return self._is_running()
+            case "resume":
+                return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
+            case "new_profile":
+                return "profile" in self.frame.specs
+            case _:
+                return True
+
+    # --- painting
+
+    def tick(self) -> None:
+        """Repaint what has changed."""
+        if self.experiment is None or self.has_class("empty"):
+            self._choose()
+        state = self.experiment
+        if state is None:
+            self.status = self.starting or "nothing has run in this workspace"
+            return
+        now = int(self.frame.clock())
+        key = (state.uid, state.version, now if state.uid in self.frame.hub.running else 0, self._gpu, self.starting)
+        if key == self._painted:
+            return
+        self._painted = key
+        self._paint_plan(state)
+        self._paint_log(state)
+        self.paints += 1
+        self._paint_curves()
+        self.status = self._sentence(state)
+        self.refresh_bindings()
+
+    def _paint_plan(self, state: ExperimentState) -> None:
+        tree = self.query_one(PlanTree)
+        tree.state, tree.stages = state, stage_order(state)
+        tree.changed()
+        if self._follows:
+            position = next((i for i, s in enumerate(tree.stages) if s.status == "running"), tree.cursor)
+            if position != tree.cursor:
+                with tree.prevent(Lines.Moved):
+                    tree.cursor = position
+        shape = look(state.state)
+        others = len(self.frame.hub.running) - (state.uid in self.frame.hub.running)
+        more = f" · {others} more running (a)" if others > 0 else ""
+        box = self.query_one("#plan-box", Box)
+        box.title(f"{state.name or state.uid} · {shape.glyph} {shape.word}{more}", state.uid)
+
+    def _paint_log(self, state: ExperimentState) -> None:
+        log = self.query_one("#log", LogView)
+        new = min(state.logged - self._logged, len(state.log))
+        if new > 0:
+            if self._logged == 0:
+                log.set_lines(state.log)
+            else:
+                log.add(list(state.log)[-new:])
+            self._logged = state.logged
+        note = f"↓ {log.unseen} new (G)" if log.unseen else "following" if log.following else "f follows"
+        self.query_one("#log-box", Box).title("Log", note)
+
+    def _paint_curves(self) -> None:
+        stage = self.query_one(PlanTree).current
+        if stage is None:
+            return
+        groups: dict[str, list[Curve]] = {"loss": [], "accuracy": []}
+        for name, points in stage.curves.items():
+            phase, _, measure = name.rpartition(".")
+            group = measure if measure in groups else min(groups, key=lambda g: len(groups[g]))
+            groups[group].append(Curve(f"{measure} ({phase})" if phase else measure, tuple(points)))
+        for group, curves in groups.items():
+            self.query_one(f"#{group}", Chart).show(curves[-3:])
+        self.query_one("#curves-box", Box).title(stage.id, "z zoom")
+        self.query_one("#outcome", Static).update(Text(_outcome(stage)))
+
+    def _sentence(self, state: ExperimentState) -> str:
+        parts = [self.starting] if self.starting else []
+        if state.stages:
+            parts.append(f"{state.finished} of {len(state.stages)} stages")
+        if state.uid in self.frame.hub.running:
+            left = state.remaining(self.frame.clock())
+            if state.started is not None:
+                parts.append(f"running for {duration(max(0.0, self.frame.clock() - state.started))}")
+            parts.append(f"about {duration(left)} left" if left is not None else "")
+        else:
+            parts.append(
+                look(state.state).word + (" · R resumes" if state.state not in ("completed", "queued") else "")
+            )
+        return " · ".join(p for p in (*parts, self._gpu) if p)
+
+    def _look_at_gpu(self) -> None:
+        def take(line: str) -> None:
+            self._gpu = line
+
+        self.frame.ask(self, "gpu", gpu_line, take, "ask the GPUs")
+
+    # --- what the keys do
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Show the curves of the stage under the cursor, which the person chose."""
+        if isinstance(event.lines, PlanTree):
+            self._follows = False
+            self._paint_curves()
+
+    async def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """Open the run of a stage."""
+        stage = self.query_one(PlanTree).current
+        if isinstance(event.lines, PlanTree) and stage is not None:
+            if stage.status in OPEN:
+                self.frame.say(f"{stage.label} has not ended yet; its results come then")
+            elif "runs" in self.frame.specs:
+                await self.frame.open_run(stage.uid)
+
+    def action_follow(self) -> None:
+        """Let the cursor follow what runs, and the log its end."""
+        self._follows = True
+        self._painted = ()
+        self.query_one("#log", LogView).action_follow()
+        self.tick()
+
+    def action_find(self) -> None:
+        """Find in the log."""
+        self.query_one("#find", FilterBar).open()
+
+    def on_filter_bar_narrowed(self, event: FilterBar.Narrowed) -> None:
+        """Show where the text occurs."""
+        found = self.query_one("#log", LogView).look_for(event.text)
+        self.status = f"'{event.text}' is in {found} lines · n next, N previous" if event.text else ""
+
+    def on_filter_bar_left(self) -> None:
+        """Go to the log."""
+        log = self.query_one("#log", LogView)
+        log.focus()
+        if log.wanted:
+            log.action_find(-1)
+
+    def action_copy(self) -> None:
+        """Copy the uid of the run under the cursor."""
+        stage = self.query_one(PlanTree).current
+        if stage is not None:
+            self.frame.copy(stage.uid)
+
+    def action_attach(self) -> None:
+        """Choose among all experiments, those that run first."""
+        running = self.frame.hub.running
+
+        def show(found: list[tuple[str, str]]) -> None:
+            ordered = sorted(found, key=lambda item: item[0] not in running)
+            options = [Option(f"{'▶ running' if u in running else '  ended  '}  {u}  {name}", u) for u, name in ordered]
+            self.frame.push_screen(Picker("Experiments", options), chosen)
+
+        def chosen(uid: str | None) -> None:
+            if uid is not None:
+                self.show_experiment(uid)
+
+        self.frame.ask(self, "past", lambda: past(self.frame.workspace), show, "list the experiments")
+
+    def action_cancel_stage(self) -> None:
+        """Ask the stage under the cursor to stop, after a question."""
+        stage = self.query_one(PlanTree).current
+        if stage is None or stage.status not in OPEN:
+            self.frame.say("this stage has ended; X cancels the whole experiment")
+            return
+        self._ask_to_cancel(stage.uid, f"Cancel {stage.label}?", "What builds on it is skipped; all else goes on.")
+
+    def action_cancel_all(self) -> None:
+        """Ask the experiment to stop, after a question."""
+        state = self.experiment
+        if state is not None:
+            self._ask_to_cancel(state.uid, f"Cancel {state.name}?", "Finished stages are kept; R goes on later.")
+
+    def _is_running(self) -> bool:
+        return self.experiment is not None and self.experiment.uid in self.frame.hub.running
+
+    def _ask_to_cancel(self, uid: str, title: str, body: str) -> None:
+        def chosen(choice: str | None) -> None:
+            if choice is not None and not self._is_running():
+                self.frame.say("it has ended meanwhile")
+            elif choice is not None:
+                self.frame.ask(self, "cancel", lambda: self.frame.workspace.cancel(uid), said, "cancel it")
+
+        def said(_: None) -> None:
+            self._painted = ()
+            self.frame.say("asked to stop; it stops at its next step")
+
+        self.frame.push_screen(Dialog(title, body, (Choice("x", "cancel it", "yes"),), safe="leave it"), chosen)
+
+
+def _outcome(stage: StageState) -> str:
+    if stage.error:
+        return one_line(stage.error)
+    names = {"clean_accuracy": "accuracy", "asr": "ASR", "tpr": "TPR", "fpr": "FPR"}
+    found = [f"{word} {shown(stage.metrics[name])}" for name, word in names.items() if name in stage.metrics]
+    return "  ".join(found)

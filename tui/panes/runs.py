@@ -1,0 +1,400 @@
+"""The Runs pane: everything that has run, narrowed and sorted by the store, and one run's details."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.timer import Timer
+from textual.widgets import Static
+
+from safedl.errors import UsageError
+from safedl.text import one_line
+from tui.panes.details import DetailsBox
+from tui.services import runs as service
+from tui.services.runs import Details, Order, Page
+from tui.states import look
+from tui.widgets.filter import FilterBar
+from tui.widgets.lines import Lines
+from tui.widgets.modal import Choice, Dialog, Option, Picker
+from tui.widgets.pane import Box, Pane
+from tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from safedl.store.records import RunRow
+
+SETTLE = 0.08
+"""Seconds that the cursor must stand still before a run's files are read."""
+NOTHING = "No runs yet. Press 4, then r: pick a profile and run it."
+SORTS = {
+    "when": "when it was planned", "attack": "attack", "defense": "defense", "dataset": "data set", "model": "model",
+    "status": "state", "seed": "seed", "clean_accuracy": "clean accuracy", "asr": "attack success rate",
+    "tpr": "detection: true positives", "fpr": "detection: false positives", "score.final": "final score",
+    "seconds": "seconds", "memory_mb": "memory",
+}  # fmt: skip
+HEADINGS = {"when": "when", "dataset": "data", "model": "model", "seed": "seed", "clean_accuracy": "acc", "asr": "ASR",
+            "status": "state", "seconds": "secs", "attack": "attack / defense", "kind": "kind"}  # fmt: skip
+
+
+class RunsPane(Pane):
+    """All runs above, one run below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", key_display="/"),
+        Binding("space", "mark", "mark"),
+        Binding("s", "sort", "sort"),
+        Binding("r", "retry", "retry"),
+        Binding("X", "delete", "Delete this run", show=False, key_display="X"),
+        Binding("S", "turn", "Turn the order round", show=False, key_display="S"),
+        Binding("u", "unmark", "Take all marks away", show=False),
+        Binding("y", "copy", "Copy the run's uid", show=False),
+        Binding("left_square_bracket", "tab(-1)", "Previous tab", show=False, key_display="["),
+        Binding("right_square_bracket", "tab(1)", "Next tab", show=False, key_display="]"),
+        Binding("c", "app.go('compare')", "Compare the marked runs", show=False),
+        Binding("e", "experiment", "Show its experiment", show=False),
+        Binding("f5", "reload", "Read again", show=False),
+        Binding("escape", "back", "Back to the list; clear the filter", show=False),
+    ]
+    DEFAULT_CSS = """
+    RunsPane #list-box { height: 2fr; }
+    RunsPane #details { height: 3fr; }
+    RunsPane #nothing { height: 1fr; padding: 1 2; display: none; }
+    RunsPane.-empty RunTable, RunsPane.-empty #details { display: none; }
+    RunsPane.-empty #nothing { display: block; }
+    """
+    HELP = """\
+All runs, newest first. Filter: attack:static status:done acc>0.9 -model:cnn words; \
+fields contain what you write, metrics compare, - turns a term round.
+
+Marked runs [x] are what Compare compares. Retry goes on with the run's experiment: what is done is kept."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.filter = ""
+        self.order = Order()
+        self.page = Page([], 0, 0)
+        self._problem = ""
+        self._wanted: str | None = None
+        self._seen: object = None
+        self._timer: Timer | None = None
+        self._loading_more = False
+
+    def compose(self) -> ComposeResult:
+        """Filter and table above, details below."""
+        memory = self.frame.memory
+        self.filter = memory.get("runs filter", "")
+        self.order = Order(memory.get("runs sort", "when"), memory.get("runs descending", True))
+        columns: list[Column[RunRow]] = [
+            Column("run", 6, lambda r: r.record.uid[-6:]),
+            Column("when", 6, lambda r: _when(r.record.created_at, self.frame.clock())),
+            Column("attack / defense", 0, _what),
+            Column("kind", 8, lambda r: r.record.kind, least=110),
+            Column("data", 7, lambda r: r.record.dataset, wide=14),
+            Column("model", 10, lambda r: r.record.model, least=100),
+            Column("seed", 4, lambda r: r.record.seed, right=True, least=100),
+            Column("acc", 5, lambda r: _share(r, "clean_accuracy"), right=True),
+            Column("ASR", 5, lambda r: _share(r, "asr"), right=True),
+            Column("secs", 6, _seconds, right=True, least=100),
+            Column("state", 9, _state, wide=13),
+        ]
+        with Box(title="Runs", id="list-box"):
+            yield FilterBar("attack:static status:done acc>0.9 -model:cnn words", self.filter, id="filter")
+            yield RunTable(columns, key=lambda r: r.record.uid, marked=self.frame.marked, id="table")
+            yield Static("", id="nothing", markup=False)
+        yield DetailsBox(id="details")
+
+    @property
+    def table(self) -> Table[RunRow]:
+        """The list."""
+        return self.query_one(RunTable)
+
+    def opened(self) -> None:
+        """Read the runs anew; runs of drivers that died are noticed."""
+        self.table.focus()
+        self.action_reload()
+        workspace = self.frame.workspace
+
+        def recovered(uids: list[str]) -> None:
+            if uids:
+                self.frame.say(f"{len(uids)} runs were left unfinished by their driver: interrupted now")
+                self.action_reload()
+
+        self.frame.ask(
+            self, "recover", lambda: service.recover(workspace), recovered, "look after runs", self._show_problem
+        )
+
+    def tick(self) -> None:
+        """Read again when a stage has begun or ended."""
+        hub = self.frame.hub
+        states = [hub.experiments[uid] for uid in sorted(hub.running) if uid in hub.experiments]
+        seen = tuple((s.uid, tuple(stage.status for stage in s.stages.values())) for s in states)
+        if seen != self._seen:
+            first, self._seen = self._seen is None, seen
+            if not first:
+                self.action_reload()
+
+    def show_run(self, uid: str) -> None:
+        """Put the cursor on a run, whatever the filter hides."""
+        self._wanted = uid
+        self.query_one(FilterBar).value = self.filter = ""
+        self.action_reload()
+
+    # --- reading
+
+    def action_reload(self) -> None:
+        """Read the runs again, as many as are shown."""
+        workspace, filter, order = self.frame.workspace, self.filter, self.order
+        rows = max(service.PAGE, len(self.page.rows))
+        self.frame.ask(
+            self, "page", lambda: service.read_page(workspace, filter, order, rows), self._take,
+            "read the runs", self._show_problem,
+        )  # fmt: skip
+
+    def _take(self, page: Page) -> None:
+        self.page, self._problem = page, ""
+        table = self.table
+        table.sorted_by = (HEADINGS.get(self.order.by, self.order.by), self.order.descending)
+        table.set_rows(page.rows)
+        self.set_class(not page.rows, "-empty")
+        if page.rows and self.has_focus:
+            self.call_after_refresh(table.focus)
+        self.query_one("#nothing", Static).update(NOTHING if not page.total else "Nothing matches; esc clears.")
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            position = next((i for i, r in enumerate(page.rows) if r.record.uid == wanted), None)
+            if position is None:
+                self._fetch(wanted)
+            else:
+                table.cursor = position
+                table.focus()
+        self._tell()
+        self._settle()
+
+    def _fetch(self, uid: str) -> None:
+        """Read a run that is not on the first pages, and show it at the top."""
+        workspace = self.frame.workspace
+
+        def take(row: RunRow) -> None:
+            self.table.set_rows([row, *self.page.rows])
+            self.table.cursor = 0
+
+        self.frame.ask(self, "fetch", lambda: service.find_run(workspace, uid), take, "find the run")
+
+    def _show_problem(self, error: Exception) -> None:
+        """Say in place what is wrong: a filter that is being typed is no reason for a dialog."""
+        self._problem = one_line(str(error)) if str(error) else type(error).__name__
+        if not isinstance(error, UsageError):
+            self._problem = f"{self._problem}  (F5 reads again)"
+            self.set_class(not self.page.rows, "-empty")
+            self.query_one("#nothing", Static).update(f"The runs cannot be read.\n\n{self._problem}")
+        self._tell()
+
+    def _tell(self) -> None:
+        box = self.query_one("#list-box", Box)
+        count = f"{self.page.found:,} of {self.page.total:,}" if self.filter else f"{self.page.total:,}"
+        box.title(f"Runs · {self.filter or 'all'}", count)
+        marked = f" · {len(self.frame.marked)} marked" if self.frame.marked else ""
+        arrow = "↓" if self.order.descending else "↑"
+        self.status = self._problem or f"sorted by {SORTS.get(self.order.by, self.order.by)} {arrow}{marked}"
+
+    def on_table_near_end(self) -> None:
+        """Read the next page."""
+        rows = self.page.rows
+        if self._loading_more or not service.PAGE <= len(rows) < self.page.found:
+            return
+        self._loading_more = True
+        workspace, filter, order = self.frame.workspace, self.filter, self.order
+
+        def take(more: list[RunRow]) -> None:
+            self._loading_more = False
+            self.page = Page([*self.page.rows, *more], self.page.found, self.page.total)
+            self.table.set_rows(self.page.rows)
+
+        def failed(error: Exception) -> None:
+            self._loading_more = False
+            self._show_problem(error)
+
+        self.frame.ask(
+            self, "page", lambda: service.read_more(workspace, filter, order, rows), take, "read more", failed
+        )
+
+    # --- details
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Show the run under the cursor as soon as it stands still."""
+        if event.lines is self.table:
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+        self._timer = self.set_timer(SETTLE, self._read_details)
+
+    def _read_details(self) -> None:
+        row, box = self.table.current, self.query_one(DetailsBox)
+        if row is None:
+            box.show(None, None)
+            return
+        uid, workspace = row.record.uid, self.frame.workspace
+        same = box.details if box.details and box.details.uid == uid else None
+        if same is None or (box.row and box.row.status != row.status):
+            box.show(row, same)
+
+            def take(details: Details) -> None:
+                box.show(row, details)
+
+            self.frame.ask(
+                self, "details", lambda: service.read_details(workspace, uid), take, f"read the files of run {uid}"
+            )
+
+    def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """Go to the details."""
+        if event.lines is self.table:
+            self.query_one(DetailsBox).focus_tab()
+
+    def action_tab(self, tabs: int) -> None:
+        """Show the next or previous tab of the details."""
+        self.query_one(DetailsBox).move_tab(tabs)
+
+    def action_back(self) -> None:
+        """From the details to the list; in the list, clear the filter."""
+        if self.table.has_focus and self.filter:
+            self.query_one(FilterBar).action_clear()
+        self.table.focus()
+
+    # --- the list
+
+    def action_filter(self) -> None:
+        """Open the filter."""
+        self.query_one(FilterBar).open()
+
+    def on_filter_bar_narrowed(self, event: FilterBar.Narrowed) -> None:
+        """Narrow the list."""
+        self.filter = event.text.strip()
+        self.page = Page([], 0, self.page.total)
+        self.frame.memory.set("runs filter", self.filter)
+        self.action_reload()
+
+    def on_filter_bar_left(self) -> None:
+        """Go back to the list."""
+        self.table.focus()
+
+    def action_sort(self) -> None:
+        """Choose what orders the list."""
+        options = [Option(text, name) for name, text in SORTS.items()]
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self._sort(Order(name, True if name != self.order.by else not self.order.descending))
+
+        self.frame.push_screen(Picker("Sort by", options), chosen)
+
+    def action_turn(self) -> None:
+        """Turn the order round."""
+        self._sort(Order(self.order.by, not self.order.descending))
+
+    def _sort(self, order: Order) -> None:
+        self.order = order
+        self.page = Page([], 0, self.page.total)
+        self.frame.memory.set("runs sort", order.by)
+        self.frame.memory.set("runs descending", order.descending)
+        self.action_reload()
+
+    def action_mark(self) -> None:
+        """Mark the run for comparing, or take the mark away, and go on."""
+        row = self.table.current
+        if row is None:
+            return
+        self.frame.marked ^= {row.record.uid}
+        self.frame.remember_marks()
+        self.table.action_move(1)
+        self.table.refresh()
+        self._tell()
+
+    def action_unmark(self) -> None:
+        """Take all marks away."""
+        self.frame.marked.clear()
+        self.frame.remember_marks()
+        self.table.refresh()
+        self._tell()
+
+    def action_copy(self) -> None:
+        """Copy the uid of the run under the cursor."""
+        if self.table.current is not None:
+            self.frame.copy(self.table.current.record.uid)
+
+    # --- what is done to runs
+
+    async def action_experiment(self) -> None:
+        """Show the experiment of the run in the Run pane."""
+        row = self.table.current
+        if row is not None and row.record.experiment is not None:
+            await self.frame.open_experiment(row.record.experiment)
+
+    async def action_retry(self) -> None:
+        """Go on with the run's experiment: what is done is kept, all else runs as new attempts."""
+        row = self.table.current
+        if row is None or row.record.experiment is None:
+            return
+        if row.status == "completed":
+            self.frame.say("this run is done; it would only be linked")
+            return
+        await self.frame.open_experiment(row.record.experiment, resume=True)
+
+    def action_delete(self) -> None:
+        """Delete the run under the cursor, after a question."""
+        row = self.table.current
+        if row is None:
+            return
+        uid, workspace = row.record.uid, self.frame.workspace
+
+        def deleted(_: None) -> None:
+            self.frame.marked.discard(uid)
+            self.frame.remember_marks()
+            self.frame.say(f"deleted {uid}")
+            self.action_reload()
+
+        def chosen(choice: str | None) -> None:
+            if choice is not None:
+                self.frame.ask(self, "delete", lambda: workspace.delete_run(uid), deleted, "delete the run")
+
+        body = f"{row.record.stage}\n\nIts row and its folder go for good; published copies stay."
+        self.frame.push_screen(
+            Dialog(f"Delete {uid}?", body, (Choice("X", "delete it", "yes"),), safe="keep it"), chosen
+        )
+
+
+class RunTable(Table["RunRow"]):
+    """The list of runs."""
+
+
+def _when(created_at: str, now: float) -> str:
+    """Return the time of a run of today, else its day."""
+    at, today = datetime.fromisoformat(created_at).astimezone(), datetime.fromtimestamp(now).astimezone()
+    if at.date() == today.date():
+        return f"{at:%H:%M}"
+    return f"{at:%b %d}" if at.year == today.year else f"{at:%b %y}"
+
+
+def _what(row: RunRow) -> str:
+    record = row.record
+    name = "/".join(part for part in (record.attack, record.defense) if part) or record.kind
+    return f"{name} ({record.detector})" if record.detector else name
+
+
+def _share(row: RunRow, metric: str) -> str:
+    value = row.metrics.get(metric)
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _seconds(row: RunRow) -> str:
+    value = row.metrics.get("seconds")
+    return "" if value is None else f"{value:.0f}"
+
+
+def _state(row: RunRow) -> Text:
+    shape = look(row.status)
+    return Text(f"{shape.glyph} {shape.word}", style=shape.colour)

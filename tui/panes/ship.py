@@ -1,0 +1,303 @@
+"""The Ship pane: the deployment checklist of a profile, people's answers, the verdict, the final report."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+from safedl.decision.answers import Answer
+from safedl.decision.decide import Item
+from safedl.errors import SafedlError
+from safedl.text import one_line, printable
+from tui.services import drafts
+from tui.services import ship as service
+from tui.widgets.fillin import FillIn, Line, Values, ask_path
+from tui.widgets.lines import Lines
+from tui.widgets.modal import Option, Picker
+from tui.widgets.pane import Box, Pane
+from tui.widgets.table import Column, Table
+
+if TYPE_CHECKING:
+    from safedl.conclusions.gather import Conclusions
+
+
+class ShipPane(Pane):
+    """The checklist above, the item under the cursor below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "done", "done"),
+        Binding("n", "note", "note"),
+        Binding("w", "waive", "waive"),
+        Binding("E", "export", "report", key_display="E"),
+        Binding("p", "profile", "profile"),
+        Binding("y", "copy", "Copy what is known of the item", show=False),
+        Binding("f5", "reload", "Read again", show=False),
+        Binding("escape", "back", "Back to the checklist", show=False),
+    ]
+    DEFAULT_CSS = """
+    ShipPane #checklist-box { height: 3fr; }
+    ShipPane #item-box { height: 2fr; }
+    ShipPane #item { height: auto; }
+    ShipPane #problem { height: 1fr; padding: 1 2; display: none; }
+    ShipPane.-broken #problem { display: block; }
+    ShipPane.-broken Table, ShipPane.-broken #item-box { display: none; }
+    """
+    HELP = """\
+May the model ship? Automatic checks are computed from the profile's runs; what people must settle, they tick, \
+with a note and an owner. A failed check blocks until it passes or someone waives it and answers for it.
+
+Manual items never block. The same answers and verdict: safedl note, safedl check."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.found: Conclusions | None = None
+        self._alive: frozenset[str] = frozenset()
+
+    def compose(self) -> ComposeResult:
+        """Lay the checklist above the item."""
+        columns: list[Column[Item]] = [
+            Column("state", 8, _state),
+            Column("check", 40, lambda i: i.title),
+            Column("what was found", 0, _found),
+            Column("owner", 14, lambda i: i.answer.owner if i.answer else "", least=100),
+        ]
+        with Box(title="Deployment checklist", id="checklist-box"):
+            yield Table(columns, key=lambda i: i.id, id="checklist")
+            yield Static("", id="problem", markup=False)
+        with Box(title="", id="item-box"), VerticalScroll(can_focus=True):
+            yield Static("", id="item", markup=False)
+
+    @property
+    def table(self) -> Table[Item]:
+        """The checklist."""
+        return self.query_one("#checklist", Table)
+
+    @property
+    def profile(self) -> Path:
+        """The file of the profile that all panes show; at first the one that ran last."""
+        key = f"profile {self.frame.workspace.root}"
+        if self.frame.draft is None and not self.frame.memory.get(key, ""):
+            newest = service.newest_profile(self.frame.workspace)
+            if newest is not None:
+                return drafts.choose(self.frame, newest).path
+        return drafts.current(self.frame).path
+
+    # --- reading and showing
+
+    def opened(self) -> None:
+        """Read what is known of the current profile."""
+        self.action_back()
+        self.action_reload()
+
+    def tick(self) -> None:
+        """Read again when an experiment has ended."""
+        before, self._alive = self._alive, frozenset(self.frame.hub.running)
+        if before - self._alive:
+            self.action_reload()
+
+    def action_reload(self) -> None:
+        """Read again."""
+        read = partial(service.read, self.frame.workspace, self.profile)
+        self.frame.ask(self, "ship", read, self._show, "read the checklist", self._object)
+
+    def _show(self, found: Conclusions) -> None:
+        self.found = found
+        self.remove_class("-broken")
+        decision = found.decision
+        self.table.set_rows(decision.checklist)
+        count = f"{service.closed(decision.checklist)} of {len(decision.checklist)} closed"
+        ran = f"experiment {found.experiment.record.uid}" if found.experiment else "never ran"
+        self.query_one("#checklist-box", Box).title(f"Deployment checklist · {found.profile.name} · {count}", ran)
+        never = "" if found.experiment else f" · {found.profile.name} has never run: run it in Run (4)"
+        self.status = service.verdict(decision) + never
+        self._show_item()
+        self._settle()
+
+    def _object(self, error: Exception) -> None:
+        """Say in place why there is no checklist: a profile may be half written, a store locked."""
+        why = str(error) if isinstance(error, SafedlError) else f"{type(error).__name__}: {error}"
+        self.found = None
+        self.add_class("-broken")
+        name = self.profile.stem
+        text = f"There is no checklist of {name}:\n\n{why}\n\np picks another profile, F5 reads again."
+        self.query_one("#problem", Static).update(printable(text))
+        self.query_one("#checklist-box", Box).title(f"Deployment checklist · {name}")
+        self.status = "no checklist"
+        self._settle()
+
+    def _settle(self) -> None:
+        """Where nothing else has the focus, give it to what is shown now."""
+        if self.frame.pane is self and not any(box.has_focus_within for box in self.query("#item-box")):
+            self.action_back()
+
+    def _show_item(self) -> None:
+        item = self.table.current
+        if item is not None:
+            self.query_one("#item-box", Box).title(item.title, "automatic" if item.automatic else "manual")
+            self.query_one("#item", Static).update(printable(service.described(item)))
+
+    def on_lines_moved(self, event: Lines.Moved) -> None:
+        """Show the item under the cursor."""
+        if event.lines is self.table:
+            self._show_item()
+
+    # --- what the keys do
+
+    def action_back(self) -> None:
+        """Go to the checklist."""
+        self.can_focus = self.has_class("-broken")
+        (self if self.can_focus else self.table).focus()
+
+    async def on_lines_chosen(self, event: Lines.Chosen) -> None:
+        """Open the run that the item rests on, or ask which."""
+        item = self.table.current
+        if item is None or event.lines is not self.table:
+            return
+        if len(item.evidence) == 1:
+            await self.frame.open_run(item.evidence[0])
+        elif item.evidence and self.found is not None:
+            stages = {p.uid: p.stage for p in self.found.facts.planned}
+            options = [Option(f"{stages.get(uid, '')}   {uid}", uid) for uid in item.evidence]
+            self.frame.push_screen(Picker(f"{item.title}: runs", options), self._open)
+        else:
+            self.frame.say("this rests on no run of its own")
+
+    async def _open(self, uid: str | None) -> None:
+        if uid is not None:
+            await self.frame.open_run(uid)
+
+    def _manual(self) -> Item | None:
+        item = self.table.current if self.found is not None else None
+        if item is not None and item.automatic:
+            self.frame.say("this is checked automatically; w waives it when it fails")
+            return None
+        return item
+
+    def action_done(self) -> None:
+        """Settle the item, or open it again."""
+        item = self._manual()
+        if item is not None and item.answer is not None and item.answer.waived:
+            self.frame.say("this is waived; w changes that")
+        elif item is not None:
+            self._answer(item, service.toggled(item, self._today()))
+
+    def action_note(self) -> None:
+        """Write down what was done, who answers for it, and when."""
+        item = self._manual()
+        if item is None:
+            return
+        before = item.answer or Answer()
+        lines = (
+            Line("note", "Note", before.note, "what was done, and where it is written down"),
+            Line("owner", "Owner", before.owner, "who answers for it"),
+            Line("date", "Date", before.date.isoformat() if before.date else "", "2027-01-31: when it was settled"),
+        )
+
+        def taken(values: Values | None) -> None:
+            if values is not None:
+                changes = {**values, "date": service.date_of(values["date"])}
+                self._answer(item, before.model_copy(update=changes))
+
+        self.frame.push_screen(FillIn(item.title, lines, intro=item.detail, check=_check_date), taken)
+
+    def action_waive(self) -> None:
+        """Let the item stay as it is: with a reason and an owner."""
+        item = self.table.current if self.found is not None else None
+        if item is None:
+            return
+        before = item.answer or Answer()
+        if item.automatic and item.status not in ("fail", "waived"):
+            self.frame.say("only a failed check needs a waiver")
+            return
+        lines = (
+            Line("waiver", "Reason (empty: no waiver)", before.waiver, "why it may stay as it is"),
+            Line("owner", "Owner", before.owner, "who answers for it"),
+        )
+
+        def check(values: Values) -> str | None:
+            return "a waiver needs an owner" if values["waiver"] and not values["owner"] else None
+
+        def taken(values: Values | None) -> None:
+            if values is None:
+                return
+            if values["waiver"]:
+                changes = {**values, "date": self._today()}
+                self._answer(item, before.model_copy(update=changes))
+            else:
+                kept = before.model_copy(update={"waiver": "", "date": before.date if before.done else None})
+                self._answer(item, None if item.automatic or not (kept.done or kept.note) else kept)
+
+        self.frame.push_screen(FillIn(f"Waive: {item.title}", lines, intro=item.detail, check=check), taken)
+
+    def _answer(self, item: Item, answer: Answer | None) -> None:
+        assert self.found is not None
+        write = partial(service.answer, self.frame.workspace, self.found.profile.name, item.id, answer)
+        self.frame.ask(self, "answer", write, lambda _: self.action_reload(), "write the answer")
+
+    def _today(self) -> date:
+        return datetime.fromtimestamp(self.frame.clock(), UTC).date()
+
+    def action_export(self) -> None:
+        """Write the final report."""
+        if self.found is None or not self.found.facts.outcomes:
+            self.frame.say("there is nothing to report yet: no attack of this profile has completed")
+            return
+        profile = self.profile
+
+        def write(path: Path) -> None:
+            work = partial(service.write_report, self.frame.workspace, profile, path)
+            self.frame.say("writing the report …")
+            self.frame.ask(self, "report", work, lambda _: self.frame.say(f"report: {path}"), "write the report")
+
+        suggested = self.frame.workspace.results / "final_report.html"
+        ask_path(self.frame, "Write the final report, as .md or .html", suggested, service.objection, write)
+
+    def action_profile(self) -> None:
+        """Pick the profile that all panes show."""
+        own = self.frame.workspace.root / "profiles"
+        known = self.frame.workspace.profiles()
+        options = [
+            Option(f"{name[:60]}   {'yours' if path.parent == own else 'shipped'}", name)
+            for name, path in sorted(known.items(), key=lambda pair: (pair[1].parent != own, pair[0]))
+        ]
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                drafts.choose(self.frame, name)
+                self.action_reload()
+
+        self.frame.push_screen(Picker("Profile", options), chosen)
+
+    def action_copy(self) -> None:
+        """Copy what is known of the item."""
+        item = self.table.current
+        if item is not None:
+            self.frame.copy(f"{item.title}: {service.look(item).word}\n{service.described(item)}")
+
+
+def _state(item: Item) -> Text:
+    shape = service.look(item)
+    return Text(f"{shape.glyph} {shape.word}", style=shape.colour)
+
+
+def _found(item: Item) -> str:
+    given = item.answer
+    if given is not None and given.waived:
+        return one_line(given.waiver)
+    return one_line(given.note) if given is not None and given.note else item.detail
+
+
+def _check_date(values: Values) -> str | None:
+    try:
+        service.date_of(values["date"])
+    except ValueError:
+        return "write the date as 2027-01-31"
+    return None

@@ -1,0 +1,83 @@
+"""Starting drivers: a profile that is picked, the demo, or the rest of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tui.services.follow import ExperimentState
+from tui.widgets.modal import Option, Picker
+from tui.widgets.pane import Pane
+
+DEMO = "digits"
+
+
+class StartMixin(Pane):
+    """A pane that starts drivers. They are processes of their own and outlive the app."""
+
+    experiment: ExperimentState | None
+    starting = ""
+    """What is being started, for the status line: loading takes a while."""
+
+    def show_experiment(self, uid: str, *, chosen: bool = True) -> None:
+        """Show an experiment."""
+        raise NotImplementedError
+
+    def start_profile(self, name: str, path: Path, arguments: tuple[str, ...] = ()) -> None:
+        """Start a driver for a profile and follow it."""
+        if self.starting:
+            self.frame.say(f"{self.starting}; one at a time")
+            return
+        self.starting = f"starting {name} …"
+        self.frame.say(f"starting {name}: loading takes some seconds")
+        self._launch(lambda: self.frame.workspace.start(path, arguments), f"start {name}")
+
+    def action_start(self) -> None:
+        """Pick a profile and run it."""
+        own = self.frame.workspace.root / "profiles"
+        profiles = self.frame.workspace.profiles()
+        options = [
+            Option(f"{name[:60]}   {'yours' if path.parent == own else 'shipped'}", name)
+            for name, path in sorted(profiles.items(), key=lambda item: (item[1].parent != own, item[0]))
+        ]
+
+        def chosen(name: str | None) -> None:
+            if name is not None:
+                self.start_profile(name, profiles[name])
+
+        self.frame.push_screen(Picker("Run a profile", options), chosen)
+
+    def action_demo(self) -> None:
+        """On the first start, run the demo."""
+        self.start_profile(DEMO, self.frame.workspace.find_profile(DEMO))
+
+    async def action_new_profile(self) -> None:
+        """Ask for a new profile's name, then its questions, in the pane for it."""
+        await self.frame.action_go("profile")
+        await self.frame.run_action("new", self.frame.pane)
+
+    def action_resume(self) -> None:
+        """Go on with the experiment that is shown: finished stages are kept."""
+        state = self.experiment
+        if state is None or self.starting:
+            return
+        uid = state.uid
+        self.starting = f"resuming {state.name or uid} …"
+
+        def resume() -> str:
+            self.frame.workspace.resume(uid)
+            return uid
+
+        self._launch(resume, "resume it")
+
+    def _launch(self, start: Callable[[], str], doing: str) -> None:
+        def started(uid: str) -> None:
+            self.starting = ""
+            self.frame.hub.look_now()
+            self.show_experiment(uid)
+
+        def failed(error: Exception) -> None:
+            self.starting = ""
+            self.frame.show_error(error, doing)
+
+        self.frame.ask(self, "start", start, started, doing, failed)

@@ -1,0 +1,1 @@
+"""What panes ask: experiments' state, the store, the clipboard, remembered settings, the GPU."""

@@ -1,0 +1,51 @@
+"""How states look: a glyph and a word, and a colour that only repeats them."""
+
+from __future__ import annotations
+
+import locale
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Look:
+    """A state's glyph (one cell), word, and colour."""
+
+    glyph: str
+    word: str
+    colour: str = ""
+
+
+LOOKS = {
+    "queued": Look("·", "waiting"),
+    "started": Look("▶", "running", "cyan"),
+    "running": Look("▶", "running", "cyan"),
+    "stopping": Look("◌", "stopping", "yellow"),
+    "completed": Look("✓", "done", "green"),
+    "linked": Look("✓", "done before", "green"),
+    "incomplete": Look("✗", "incomplete", "red"),
+    "failed": Look("✗", "failed", "red"),
+    "cancelled": Look("■", "cancelled", "yellow"),
+    "skipped": Look("–", "skipped"),
+    "interrupted": Look("!", "interrupted", "red"),
+}
+ASCII = {"·": ".", "▶": ">", "◌": "~", "✓": "v", "✗": "x", "■": "#", "–": "-", "!": "!", "●": "*", "›": ">"}
+
+
+def look(status: str) -> Look:
+    """Return how a state looks; an unknown one is shown by its own name."""
+    found = LOOKS.get(status, Look("?", status))
+    return found if unicode_works() else Look(ASCII.get(found.glyph, found.glyph), found.word, found.colour)
+
+
+def unicode_works() -> bool:
+    """Return whether the locale says that the terminal shows Unicode."""
+    return "utf" in locale.getpreferredencoding(False).lower()
+
+
+def bar(fraction: float, width: int) -> str:
+    """Return a bar of `width` cells, filled to eighths of a cell."""
+    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    if not unicode_works():
+        return "#" * full + "." * (width - full)
+    return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")

@@ -1,0 +1,123 @@
+"""The lines around the panes: where one is and what runs, a sentence, and the keys that matter here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.text import Text
+from textual import events
+from textual.message import Message
+from textual.widget import Widget
+
+from safedl.text import one_line
+from tui.states import ASCII, unicode_works
+
+FIXED_HINTS = (("^p", "cmds"), ("?", "help"), ("^q", "quit"))
+MOST_HINTS = 5
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A pane's number key, name and title."""
+
+    key: str
+    name: str
+    title: str
+
+
+class Header(Widget):
+    """The first line: the panes, the present one in brackets, and how many experiments run."""
+
+    class Picked(Message):
+        """A pane was clicked."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.pane = name
+
+    def __init__(self, tabs: Sequence[Tab]) -> None:
+        super().__init__(id="header")
+        self.tabs, self.current, self.running = tuple(tabs), "", 0
+        self._ends: list[tuple[int, str]] = []
+
+    def show(self, current: str, running: int) -> None:
+        """Show another state."""
+        if (current, running) != (self.current, self.running):
+            self.current, self.running = current, running
+            self.refresh()
+
+    def render(self) -> Text:
+        """Draw the line."""
+        text = self._tabs(short=False)
+        if text.cell_len > self.size.width - 4:
+            text = self._tabs(short=True)
+        dot = "●" if unicode_works() else ASCII["●"]
+        jobs = f"{dot} {self.running} running " if self.size.width - text.cell_len > 14 else f"{dot}{self.running} "
+        jobs = jobs if self.running else ""
+        text.truncate(max(0, self.size.width - len(jobs)), pad=True)
+        return text.append(jobs, style="bold")
+
+    def _tabs(self, *, short: bool) -> Text:
+        """Return the panes; `short`: of all but the present one the key alone."""
+        text = Text(" safedl ", style="bold", no_wrap=True, end="")
+        self._ends = []
+        for tab in self.tabs:
+            here = tab.name == self.current
+            label = tab.key if short and not here else f"{tab.key} {tab.title}"
+            text.append(f"[{label}]" if here else f" {label} ", style="bold reverse" if here else "not bold")
+            self._ends.append((text.cell_len, tab.name))
+        return text
+
+    def on_click(self, event: events.Click) -> None:
+        """Go to the pane that was clicked."""
+        name = next((name for end, name in self._ends if event.x < end), None)
+        if name is not None:
+            self.post_message(self.Picked(name))
+
+
+class Status(Widget):
+    """One sentence about the present pane."""
+
+    def __init__(self) -> None:
+        super().__init__(id="status")
+        self.sentence = ""
+
+    def show(self, sentence: str) -> None:
+        """Show another sentence."""
+        if sentence != self.sentence:
+            self.sentence = sentence
+            self.refresh()
+
+    def render(self) -> Text:
+        """Draw the line."""
+        text = Text(one_line(self.sentence), no_wrap=True, end="")
+        text.truncate(self.size.width, overflow="ellipsis")
+        return text
+
+
+class Hints(Widget):
+    """The last line: up to five keys of where the focus is, then the three that work everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(id="hints")
+
+    def on_mount(self) -> None:
+        """Follow the focus."""
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.refresh())
+
+    def render(self) -> Text:
+        """Draw the line."""
+        fixed = Text("  ".join(f"{key} {word}" for key, word in FIXED_HINTS) + " ", style="bold", end="")
+        room = self.size.width - fixed.cell_len
+        hints = Text(" ", no_wrap=True, end="")
+        active = self.screen.active_bindings.values()
+        for binding in [a.binding for a in active if a.enabled and a.binding.show and a.binding.description][
+            :MOST_HINTS
+        ]:
+            part = Text.assemble((self.app.get_key_display(binding), "bold"), f" {binding.description}  ")
+            if hints.cell_len + part.cell_len > room:
+                break
+            hints.append_text(part)
+        hints.truncate(room, pad=True)
+        return hints.append_text(fixed)

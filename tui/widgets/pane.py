@@ -1,0 +1,76 @@
+"""What all panes share: boxes, one of which can fill the pane, and a sentence in the status line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from safedl.text import one_line
+
+if TYPE_CHECKING:
+    from tui.app import SafedlApp
+
+
+class Box(Vertical):
+    """A frame with a title; its frame changes while something inside has the focus."""
+
+    DEFAULT_CSS = """
+    Box { border: round $surface-lighten-2; border-title-color: $text-muted; border-subtitle-color: $text-muted; }
+    Box:focus-within { border: heavy $accent; border-title-color: $text; border-title-style: bold; }
+    """
+
+    def __init__(self, *children: Widget, title: str = "", id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(*children, id=id, classes=classes)
+        self.title(title)
+
+    def title(self, text: str, note: str = "") -> None:
+        """Set the title, and a note at the lower edge."""
+        self.border_title = Text(one_line(text))
+        self.border_subtitle = Text(one_line(note))
+
+
+class Pane(Vertical):
+    """One view of the app. Subclasses compose boxes, give BINDINGS, and override `opened` and `tick`."""
+
+    DEFAULT_CSS = """
+    Pane .row { height: 1fr; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("z", "zoom", "Zoom", show=False)]
+    HELP: ClassVar[str] = ""
+    """What the pane is for, in a few lines: shown above its keys."""
+
+    status: reactive[str] = reactive("", init=False)
+    """A sentence for the status line."""
+
+    @property
+    def frame(self) -> SafedlApp:
+        """The app that the pane stands in: workspace, followed experiments, remembered settings, questions."""
+        return cast("SafedlApp", self.app)
+
+    def opened(self) -> None:
+        """The pane was brought to the front: read what may have changed, focus what comes first."""
+
+    def tick(self) -> None:
+        """Five times a second while the pane is in front: repaint what has changed."""
+
+    def watch_status(self) -> None:
+        """Pass the sentence on."""
+        self.frame.show_status()
+
+    def action_zoom(self) -> None:
+        """Let the box with the focus fill the pane, or show all boxes again."""
+        boxes = list(self.query(Box))
+        focused = next((b for b in boxes if self.screen.focused in b.walk_children() or b.has_focus), None)
+        zoomed = None if self.has_class("zoomed") else focused
+        self.set_class(zoomed is not None, "zoomed")
+        for box in boxes:
+            box.display = zoomed is None or box is zoomed
+            box.set_class(box is zoomed, "zoomed-box")
+        for row in self.query(".row"):
+            row.display = zoomed is None or zoomed in row.walk_children()
+            row.set_class(zoomed is not None, "zoomed-box")
