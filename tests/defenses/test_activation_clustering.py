@@ -52,7 +52,7 @@ def test_backdoored_digits(backdoored: Backdoored) -> None:
     result = detect(backdoored.scenario, PAPER)
     assert result.details["trusted_used"] == len(backdoored.dataset.trusted)
     assert result.details["suspicious_classes"] == ["7"]
-    assert result.flagged[backdoored.mask].float().mean() >= 0.98
+    assert result.flagged[backdoored.mask].float().mean() >= 0.95
     assert result.flagged[~backdoored.mask].float().mean() <= 0.02
     kept = backdoored.scenario.data.select(~result.flagged)
     model = backdoored.scenario.fit(kept)

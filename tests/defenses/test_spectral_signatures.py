@@ -61,7 +61,7 @@ def test_threshold_bounds_what_is_removed() -> None:
 def test_backdoored_digits(backdoored: Backdoored) -> None:
     result = detect(backdoored.scenario, PAPER)
     assert result.details["suspicious_classes"] == ["7"]
-    assert result.flagged[backdoored.mask].float().mean() >= 0.98
+    assert result.flagged[backdoored.mask].float().mean() >= 0.95
     assert result.flagged[~backdoored.mask].float().mean() <= 0.02
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -74,16 +74,25 @@ def screen_text(app: SafedlApp) -> str:
     return "\n".join(lines) + "\n"
 
 
-def golden(app: SafedlApp, name: str) -> None:
+async def golden(app: SafedlApp, name: str) -> None:
     """Compare the screen with `golden/<name>_<columns>x<rows>.txt`; SAFEDL_GOLDEN=write writes the file anew.
 
-    The header is left out: it names all panes, so every new pane would change every file.
+    A screen may still be laying itself out (a scroll bar follows its content by a frame), so the comparison
+    waits for the screen to agree and fails only on what stays different. The header is left out: it names all
+    panes, so every new pane would change every file.
     """
     path = GOLDEN / f"{name}_{app.size.width}x{app.size.height}.txt"
-    text = screen_text(app).partition("\n")[2]
+
+    def text() -> str:
+        return screen_text(app).partition("\n")[2]
+
     if os.environ.get("SAFEDL_GOLDEN") == "write":
-        path.write_text(text)
-    assert text == path.read_text(), f"{path.name} differs; SAFEDL_GOLDEN=write pytest tests/tui shows it as a diff"
+        await asyncio.sleep(1.0)
+        path.write_text(text())
+    expected = path.read_text()
+    with suppress(AssertionError):
+        await until(lambda: text() == expected, seconds=5.0)
+    assert text() == expected, f"{path.name} differs; SAFEDL_GOLDEN=write pytest tests/tui shows it as a diff"
 
 
 def recorded() -> list[Event]:

@@ -57,7 +57,7 @@ async def test_nothing_to_compare(workspace: Workspace, size: tuple[int, int]) -
     async with app_on(workspace, size) as (app, pilot):
         await open_pane(app, pilot)
         await until(lambda: "Mark runs in Runs (5) with space" in screen_text(app))
-        golden(app, "compare_empty")
+        await golden(app, "compare_empty")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -68,7 +68,7 @@ async def test_rankings_while_nothing_is_marked(filled: Workspace, size: tuple[i
         places = {x.entry.defense: x.entry.place for x in pane.rankings.lines if x.entry is not None}
         assert places["spectral_signatures"] == 1 and places["perfect_removal"] is None
         assert "1. spectral_signatures ★" in screen_text(app)
-        golden(app, "compare_rankings")
+        await golden(app, "compare_rankings")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,7 +79,7 @@ async def test_marked_runs_side_by_side(filled: Workspace, size: tuple[int, int]
         await pilot.pause()
         assert pane.grid.runs[0].label == "undefended"
         assert "0.960" in line(app, "↓ asr")
-        golden(app, "compare_marked")
+        await golden(app, "compare_marked")
 
 
 async def test_changes_and_stars_are_those_of_the_figures(filled: Workspace) -> None:

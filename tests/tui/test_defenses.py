@@ -130,7 +130,7 @@ async def test_a_profile_without_attacks_says_what_to_do(workspace: Workspace) -
         app.clear_notifications()
         await until(lambda: "reading" not in pane.status and not app.query("Toast"))
         await pilot.pause()
-        golden(app, "defenses_empty")
+        await golden(app, "defenses_empty")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -143,8 +143,8 @@ async def test_screens(workspace: Workspace, size: tuple[int, int]) -> None:
         pane.show_attack("label_flipping")
         pane.picks("defenses").point_at("data_cleaning")
         await pilot.pause()
-        golden(app, "defenses")
+        await golden(app, "defenses")
         await pilot.press("enter", "j", "j", "enter", "ctrl+u", *"99", "enter")
         await until(lambda: "! 99 is not allowed" in screen_text(app))
         await pilot.pause()
-        golden(app, "defenses_error")
+        await golden(app, "defenses_error")

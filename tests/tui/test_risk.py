@@ -67,12 +67,12 @@ async def test_screens(workspace: Workspace, size: tuple[int, int]) -> None:
         app.clear_notifications()
         await pilot.pause()
         await opened(app, pilot)
-        golden(app, "risk_empty")
+        await golden(app, "risk_empty")
         ran(Workplace(workspace.root))
         pane = await opened(app, pilot)
         await until(lambda: pane.table.rows)
         await pilot.pause()
-        golden(app, "risk")
+        await golden(app, "risk")
 
 
 async def test_a_profile_that_is_not_valid_says_what_is_wrong(workspace: Workspace) -> None:
@@ -80,4 +80,4 @@ async def test_a_profile_that_is_not_valid_says_what_is_wrong(workspace: Workspa
     async with app_on(workspace) as (app, pilot):
         pane = await opened(app, pilot)
         assert "target_class" in pane.status
-        golden(app, "risk_error")
+        await golden(app, "risk_error")

@@ -21,7 +21,7 @@ async def test_the_first_start_says_what_this_is_and_what_to_press(workspace: Wo
     async with app_on(workspace, size) as (app, _):
         await until(lambda: "Nothing has run here yet" in screen_text(app))
         await until(lambda: "⏎ run the demo" in screen_text(app))
-        golden(app, "run_empty")
+        await golden(app, "run_empty")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -38,7 +38,7 @@ async def test_screens(workspace: Workspace, size: tuple[int, int], name: str, c
             await pilot.press("j")
         await until(lambda: "loss (train)" in screen_text(app))
         await pilot.pause()
-        golden(app, name)
+        await golden(app, name)
 
 
 async def test_a_running_experiment_is_followed_and_its_end_is_told(workspace: Workspace) -> None:
@@ -131,7 +131,7 @@ async def test_a_start_that_fails_says_what_why_and_what_next(
         app.clear_notifications()
         await until(lambda: "loading takes" not in screen_text(app))
         await pilot.pause()
-        golden(app, "run_error")
+        await golden(app, "run_error")
 
 
 async def test_all_experiments_can_be_looked_at_again(workspace: Workspace) -> None:

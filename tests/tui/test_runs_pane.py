@@ -62,7 +62,7 @@ async def test_an_empty_workspace_says_how_to_begin(workspace: Workspace, size: 
     async with app_on(workspace, size) as (app, pilot):
         await pilot.press("5")
         await until(lambda: "No runs yet" in screen_text(app) and "/ filter" in screen_text(app))
-        golden(app, "runs_empty")
+        await golden(app, "runs_empty")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,7 +79,7 @@ async def test_screens(filled: Workspace, size: tuple[int, int]) -> None:
         row = next(line for line in text.splitlines() if "[x]" in line)
         assert "static_patch/data_cleaning" in row
         assert row.split()[-4:-1] == ["0.020", "✓", "done"] and "0.980" in row
-        golden(app, "runs")
+        await golden(app, "runs")
 
 
 async def test_typing_a_filter_narrows_and_esc_shows_all_again(filled: Workspace) -> None:
@@ -203,7 +203,7 @@ async def test_pages_are_read_as_the_cursor_goes_down(workspace: Workspace) -> N
 
 async def test_a_store_that_cannot_be_used_is_named_in_place(workspace: Workspace) -> None:
     Path(workspace.db).write_text("this is not a database" * 100)
-    async with app_on(workspace) as (app, pilot):
+    async with app_on(workspace, (240, 40)) as (app, pilot):  # wide enough for the path of any temporary folder
         await pilot.press("5")
         await until(lambda: "The runs cannot be read" in screen_text(app))
         assert "safedl.db" in screen_text(app)

@@ -68,7 +68,7 @@ async def test_a_profile_that_never_ran(workspace: Workspace, size: tuple[int, i
         await until(lambda: "nothing to report yet" in screen_text(app))
         app.clear_notifications()
         await until(lambda: "nothing to report yet" not in screen_text(app))
-        golden(app, "ship_never_ran")
+        await golden(app, "ship_never_ran")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -79,7 +79,7 @@ async def test_a_profile_that_ran(filled: Workspace, size: tuple[int, int]) -> N
         await until(lambda: "w waives it" in screen_text(app))
         assert "(exit code 3 in CI)" in pane.status and "1 failed" in pane.status
         assert "✗ FAIL" in screen_text(app) and "– N/A" in screen_text(app)
-        golden(app, "ship")
+        await golden(app, "ship")
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -51,7 +51,7 @@ async def test_rows_and_focus(filled: Workspace, size: tuple[int, int]) -> None:
         await until(lambda: "4 rows · 1.0 ms · reads only" in message(console))
         assert console.editor.has_focus
         await pilot.pause()
-        golden(app, "compare_sql")
+        await golden(app, "compare_sql")
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -60,7 +60,7 @@ async def test_an_error_in_one_line(filled: Workspace, size: tuple[int, int]) ->
         console = await console_of(app, pilot)
         await ask(console, pilot, "SELECT nonsense FROM run", "✗ SQL: no such column: nonsense")
         assert console.editor.has_focus and len(app.screen_stack) == 1
-        golden(app, "compare_sql_error")
+        await golden(app, "compare_sql_error")
         await ask(console, pilot, "DELETE FROM run", "not allowed here")
         await ask(console, pilot, "SELECT :attack", "binding")
 
