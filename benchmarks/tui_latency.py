@@ -172,7 +172,7 @@ def measure(root: Path) -> list[tuple[str, str, str]]:
         app.listen(1)
         app.press("/")
         app.listen(1)
-        pressed = app.press("asr<0.0005 acc>0.999")
+        pressed = app.press("asr<0.00045 acc>0.999")
         filtered = app.wait_for("4 of 10", pressed)
         if not all(workspace.is_running(uid) for uid in uids):
             raise RuntimeError("an experiment ended before all was measured")

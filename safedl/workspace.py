@@ -22,6 +22,9 @@ from safedl import events
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
 from safedl.events import Event
 
+NICENESS = 5
+"""Of drivers in the background: training fills every core, and whoever watches it must still get an answer."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -242,6 +245,7 @@ class Workspace:
                 stderr=log,
                 start_new_session=True,
             )
+        _step_back(driver.pid)
         while not (events.exists() and events.stat().st_size > size):
             if (code := driver.poll()) not in (None, 0):
                 raise self._failure(folder, code or 1)
@@ -254,6 +258,13 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
         kinds = {kind.exit_code: kind for kind in (UsageError, NotFoundError, StoreError)}
         return kinds.get(code, SafedlError)(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+
+
+def _step_back(pid: int) -> None:
+    """Lower the priority of a process and of its session, where Linux shares the processor by sessions."""
+    with suppress(OSError):  # it has ended already, or priorities cannot be set here
+        os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
+        Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
 
 
 def _defense_name(document: Mapping[str, Any]) -> str:

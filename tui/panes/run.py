@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import ClassVar
 
 from rich.text import Text
@@ -31,8 +32,8 @@ Nothing has run here yet.
   r      run one of the profiles"""
 NEW_PROFILE = "  n      make a profile of your own, by questions"
 GPU_INTERVAL = 5.0
-MOST_BATCH = 50
-"""Log lines added at once while following; what is older waits for the next repaint."""
+CURVES_INTERVAL = 1.0
+"""Seconds between drawings of curves that grow: each is thousands of bytes on the wire."""
 
 
 class PlanTree(Lines):
@@ -119,6 +120,10 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._follows = True
         self._gpu = ""
         self._chosen = False
+        self._stale, self._drawn = False, float("-inf")
+        """Whether the curves have grown since they were drawn, and when that was."""
+        self._outcome = ""
+        self._offered: tuple[str, str] = ("", "")
 
     def compose(self) -> ComposeResult:
         """Plan and curves side by side, the log below."""
@@ -166,7 +171,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._chosen = chosen
         self.remove_class("empty")
         self.experiment = self.frame.hub.follow(uid)
-        self._painted, self._logged, self._follows = (), 0, True
+        self._painted, self._logged, self._follows, self._drawn = (), 0, True, float("-inf")
         self.query_one("#log", LogView).set_lines([])
         self.query_one(PlanTree).cursor = 0
         self.query_one(PlanTree).focus()
@@ -197,6 +202,8 @@ a shows them all, also those that were started elsewhere or have ended."""
             self.status = self.starting or "nothing has run in this workspace"
             return
         now = int(self.frame.clock())
+        if self._stale and monotonic() >= self._drawn + CURVES_INTERVAL:
+            self._paint_curves()
         key = (state.uid, state.version, now if state.uid in self.frame.hub.running else 0, self._gpu, self.starting)
         if key == self._painted:
             return
@@ -204,9 +211,11 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._paint_plan(state)
         self._paint_log(state)
         self.paints += 1
-        self._paint_curves()
+        self._stale = True
         self.status = self._sentence(state)
-        self.refresh_bindings()
+        if self._offered != (offered := (state.uid, state.state)):
+            self._offered = offered
+            self.refresh_bindings()
 
     def _paint_plan(self, state: ExperimentState) -> None:
         tree = self.query_one(PlanTree)
@@ -236,6 +245,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         self.query_one("#log-box", Box).title("Log", note)
 
     def _paint_curves(self) -> None:
+        self._stale, self._drawn = False, monotonic()
         stage = self.query_one(PlanTree).current
         if stage is None:
             return
@@ -247,7 +257,10 @@ a shows them all, also those that were started elsewhere or have ended."""
         for group, curves in groups.items():
             self.query_one(f"#{group}", Chart).show(curves[-3:])
         self.query_one("#curves-box", Box).title(stage.id, "z zoom")
-        self.query_one("#outcome", Static).update(Text(_outcome(stage)))
+        outcome = _outcome(stage)
+        if outcome != self._outcome:  # an update lays the box out anew
+            self._outcome = outcome
+            self.query_one("#outcome", Static).update(Text(outcome))
 
     def _sentence(self, state: ExperimentState) -> str:
         parts = [self.starting] if self.starting else []

@@ -42,6 +42,10 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
     }
     """
 
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._on_screen: dict[int, Strip] = {}
+
     cursor: reactive[int] = reactive(0)
     show_cursor = True
     head_lines = 0
@@ -76,11 +80,18 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
         raise NotImplementedError
 
     def changed(self) -> None:
-        """Paint anew after the content has changed; the cursor stays within it."""
+        """Paint what differs after the content has changed; the cursor stays within it."""
         self.virtual_size = Size(0, self.count + self.head_lines)
         if self.cursor >= self.count:
             self.cursor = max(0, self.count - 1)
-        self.refresh()
+        self._repaint()
+
+    def _repaint(self) -> None:
+        """Ask for the lines that differ from what stands on the screen: over SSH every byte takes time."""
+        width = self.size.width
+        stale = [y for y in range(self.size.height) if self._on_screen.get(y) != self._strip(y)]
+        if stale:
+            self.refresh(*(Region(0, y, width, 1) for y in stale))
 
     def on_resize(self) -> None:
         """Follow the width."""
@@ -94,11 +105,15 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
         """Bring the cursor into view and say that it moved."""
         if self.show_cursor:
             self.scroll_to_region(Region(0, self.cursor, 1, 1 + self.head_lines), animate=False, force=True)
-            self.refresh()
+            self._repaint()
             self.post_message(self.Moved(self, self.cursor))
 
     def render_line(self, y: int) -> Strip:
         """Paint one line of the screen."""
+        self._on_screen[y] = strip = self._strip(y)
+        return strip
+
+    def _strip(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         index = y - self.head_lines + self.scroll_offset.y
         style = self.rich_style

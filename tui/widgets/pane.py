@@ -26,12 +26,15 @@ class Box(Vertical):
 
     def __init__(self, *children: Widget, title: str = "", id: str | None = None, classes: str | None = None) -> None:
         super().__init__(*children, id=id, classes=classes)
+        self._titles = ("", "")
         self.title(title)
 
     def title(self, text: str, note: str = "") -> None:
         """Set the title, and a note at the lower edge."""
-        self.border_title = Text(one_line(text))
-        self.border_subtitle = Text(one_line(note))
+        if (text, note) != self._titles:  # setting a title paints the whole box
+            self._titles = text, note
+            self.border_title = Text(one_line(text))
+            self.border_subtitle = Text(one_line(note))
 
 
 class Pane(Vertical):
