@@ -126,8 +126,9 @@ class SafedlApp(App[None]):
         self.call_after_refresh(self.read)
 
     async def _warm_up(self) -> None:
-        """Load the database's library before it is needed, and after the first paint."""
-        await in_thread(lambda: import_module("safedl.store.queries"))
+        """Load the database's library and the panes before they are needed, and after the first paint."""
+        for module in ("safedl.store.queries", *(spec.where.partition(":")[0] for spec in PANES)):
+            await in_thread(partial(import_module, module))
 
     # --- panes
 

@@ -9,7 +9,7 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
 
-PAUSE = 0.15
+PAUSE = 0.05
 """Seconds without a key after which the list is narrowed."""
 
 
