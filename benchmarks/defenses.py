@@ -178,7 +178,10 @@ HEADERS = ("clean accuracy", "ASR", "TPR", "FPR", "precision", "AUROC", "ε spen
 
 
 def table(workspace: Workspace, row: Row, uids: Sequence[str]) -> str:
-    """Return the row's Markdown table, from the store: mean ± half the 95 % interval over seeds."""
+    """Return the row's Markdown table, from the store: mean ± half the 95 % interval over seeds.
+
+    Bounds are those of the first experiment, which has the default variants: they repeat their number of removals.
+    """
     wanted = ", ".join(f"'{uid}'" for uid in uids)
     metrics = ", ".join(f"(select value from metric where run_id = r.id and name = '{c}') as {c}" for c in COLUMNS)
     answer = query(
@@ -187,6 +190,7 @@ def table(workspace: Workspace, row: Row, uids: Sequence[str]) -> str:
         (select value from metric where run_id = r.parent_id and name = 'clean_accuracy') as baseline
         from run r join experiment_run l on l.run_id = r.id join experiment e on e.id = l.experiment_id
         where e.uid in ({wanted}) and r.status = 'completed' and r.kind != 'baseline'
+        and (r.kind != 'bound' or e.uid = '{uids[0]}')
         order by r.kind, r.id""",
         limit=100_000,
     )
