@@ -18,6 +18,8 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        # AVX512-BF16 alone does not pay: see docs/architecture.md.
-        return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+        found = torch.cpu.get_capabilities()
+        # Without AMX, AVX512-BF16 pays on AMD's processors alone: see docs/architecture.md.
+        on_amd = "AMD" in str(found.get("cpu_name", ""))
+        return bool(found.get("amx_bf16") or (on_amd and found.get("avx512_bf16")))
     return False
