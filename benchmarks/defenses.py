@@ -14,7 +14,7 @@ import itertools
 import os
 import platform
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,40 +158,39 @@ def profiles(dataset: str, row: Row) -> Iterator[str]:
         )
 
 
-def execute(workspace: Workspace, dataset: str, row: Row, seeds: Sequence[int], workers: int | None) -> list[str]:
-    """Run a row and return the uids of its experiments."""
-    uids = []
+def execute(
+    workspace: Workspace, dataset: str, row: Row, seeds: Sequence[int], workers: int | None, compute: bool
+) -> list[list[str]]:
+    """Run what a row lacks, if asked to, and return the uids of its completed runs, profile by profile."""
+    found = []
     for text in profiles(dataset, row):
         request = Request(profile=parse(text), seeds=tuple(row.seeds or seeds), workers=workers)
         prepared = prepare(workspace, request)
-        assert prepared.request.experiment
-        print(
-            f"--- {dataset}: {row.title}: {len(prepared.plan.stages) - len(prepared.finished)} to do", file=sys.stderr
-        )
-        drive(workspace, prepared, PlainView().handle)
-        uids.append(prepared.request.experiment)
-    return uids
+        missing = len(prepared.plan.stages) - len(prepared.finished)
+        if compute and missing:
+            print(f"--- {dataset}: {row.title}: {missing} to do", file=sys.stderr)
+            drive(workspace, prepared, PlainView().handle)
+            prepared = prepare(workspace, request)
+        found.append(list(prepared.finished.values()))
+    return found
 
 
 COLUMNS = ("clean_accuracy", "asr", "tpr", "fpr", "precision", "auroc", "epsilon_spent", "seconds")
 HEADERS = ("clean accuracy", "ASR", "TPR", "FPR", "precision", "AUROC", "ε spent", "seconds")
 
 
-def table(workspace: Workspace, row: Row, uids: Sequence[str]) -> str:
+def table(workspace: Workspace, row: Row, uids: Sequence[Sequence[str]]) -> str:
     """Return the row's Markdown table, from the store: mean ± half the 95 % interval over seeds.
 
-    Bounds are those of the first experiment, which has the default variants: they repeat their number of removals.
+    Bounds are those of the first profile, which has the default variants: they repeat their number of removals.
     """
-    wanted = ", ".join(f"'{uid}'" for uid in uids)
     metrics = ", ".join(f"(select value from metric where run_id = r.id and name = '{c}') as {c}" for c in COLUMNS)
     answer = query(
         workspace.db,
-        f"""select distinct r.id, r.kind, r.defense, r.detector, r.params, {metrics},
+        f"""select r.id, r.kind, r.defense, r.detector, r.params, {metrics},
         (select value from metric where run_id = r.parent_id and name = 'clean_accuracy') as baseline
-        from run r join experiment_run l on l.run_id = r.id join experiment e on e.id = l.experiment_id
-        where e.uid in ({wanted}) and r.status = 'completed' and r.kind != 'baseline'
-        and (r.kind != 'bound' or e.uid = '{uids[0]}')
-        order by r.kind, r.id""",
+        from run r where r.kind != 'baseline' and r.uid in ({_quoted(itertools.chain(*uids))})
+        and (r.kind != 'bound' or r.uid in ({_quoted(uids[0])})) order by r.kind, r.id""",
         limit=100_000,
     )
     runs = [dict(zip(answer.columns, values, strict=True)) for values in answer.rows]
@@ -204,6 +203,10 @@ def table(workspace: Workspace, row: Row, uids: Sequence[str]) -> str:
         lines.append(f"| {name} | {len(members)} | {' | '.join(cells)} |")
     baseline = [r["baseline"] for r in runs if r["kind"] == "attack"]
     return f"Baseline accuracy {_cell(baseline, '')}.\n\n" + "\n".join(lines)
+
+
+def _quoted(uids: Iterable[str]) -> str:
+    return ", ".join(f"'{uid}'" for uid in uids)
 
 
 def _name(run: Mapping[str, Any], row: Row) -> str:
@@ -239,6 +242,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0-2")
     parser.add_argument("--datasets", default="digits,fashionmnist")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--tables-only", action="store_true", help="run nothing; write tables of what is there")
     parser.add_argument("--only", default="", help="only rows whose title contains this")
     options = parser.parse_args()
     if options.data:
@@ -251,7 +255,7 @@ def main() -> None:
         sections.append(f"## {dataset}\n\nRecipe: `{settings['training']}`, model `cnn`, data `{settings['dataset']}`.")
         for row in rows(settings["target"], settings["patch"]):
             if options.only in row.title:
-                uids = execute(workspace, dataset, row, seeds, options.workers)
+                uids = execute(workspace, dataset, row, seeds, options.workers, not options.tables_only)
                 parameters = ", ".join(f"`{k}: {v}`" for k, v in row.params.items())
                 sections.append(f"### {dataset}: {row.title}\n\n{parameters}\n\n{table(workspace, row, uids)}")
                 write(sections)
