@@ -40,6 +40,13 @@ class Classifier(nn.Module):
         logits: Tensor = self.net((images - self.mean) / self.std)
         return logits
 
+    def surrogate(self, images: Tensor) -> Tensor:
+        """Return the logits [N, K] that an attacker who knows the model differentiates.
+
+        A plain classifier's own; a guard replaces what cannot be differentiated (see `safedl.defenses.guard`).
+        """
+        return self(images)
+
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return penultimate features [N, D] and logits [N, K] of float images [N, C, H, W] in [0, 1]."""
         seen: list[Tensor] = []
