@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from safedl.models.classifier import Classifier
+from safedl.progress import SILENT, Progress
 
 
 class Guard(Classifier):
     """A guarded classifier: `forward` is what serves, `surrogate` what an attacker who knows the guard differentiates.
 
-    It shares the layers of the classifier that it guards, and so their names. `exact_gradient` says whether `forward`
-    itself can be differentiated, so that `surrogate` has nothing to replace. Both are functions of the images alone:
-    noise comes from a fixed seed.
+    It shares the layers of the classifier that it guards, and so their names. `forward` is a function of the images
+    alone: noise comes from a fixed seed.
     """
 
-    exact_gradient = False
+    hides_gradient = False
+    """Whether `forward` has no useful gradient, so that an attacker who does not know of the guard is misled."""
+    certify_images = 0
+    """How many test images to certify, for a guard that can."""
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What becomes keys of the defense's result."""
+        return {}
 
     def __init__(self, inner: Classifier) -> None:
         """Guard `inner`, whose layers are shared, not copied."""
@@ -30,12 +41,12 @@ class Guard(Classifier):
         """Return the logits [N, K] of the classifier without its guard."""
         return super().forward(images)
 
-    def certified_radii(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """Return the L2 radius [N] within which the answer for float images [N, C, H, W] is certified.
+    def certified_radii(self, images: Tensor, labels: Tensor, progress: Progress = SILENT) -> Tensor:
+        """Return the L2 radius [N] within which the answer for float images [N, C, H, W] is certified, on the CPU.
 
-        -1 where the answer is wrong or withheld; None for a guard that certifies nothing.
+        -1 where the answer is wrong or withheld. Raises `NotImplementedError` for a guard that certifies nothing.
         """
-        return None
+        raise NotImplementedError
 
 
 def straight_through(images: Tensor, treated: Tensor) -> Tensor:

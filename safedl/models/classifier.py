@@ -45,7 +45,8 @@ class Classifier(nn.Module):
 
         A plain classifier's own; a guard replaces what cannot be differentiated (see `safedl.defenses.guard`).
         """
-        return self(images)
+        logits: Tensor = self(images)
+        return logits
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return penultimate features [N, D] and logits [N, K] of float images [N, C, H, W] in [0, 1]."""

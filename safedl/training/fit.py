@@ -21,8 +21,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def to_float(images: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 images [B, C, H, W] as float32 in [0, 1] on `device`, channels last in memory."""
-    batch = images.to(device, non_blocking=True).float().div_(255)
+    """Return images [B, C, H, W], uint8 or float in [0, 1], as float32 in [0, 1] on `device`, channels last."""
+    batch = images.to(device, non_blocking=True)
+    batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
     return batch.contiguous(memory_format=torch.channels_last)
 
 

@@ -91,7 +91,7 @@ class Workbench:
 
         if model is not None or after_step is not None:
             return train(model or self.build(seed))
-        key = self._key(
+        key = self.key(
             settings.model_dump(exclude={"seed", "precision"}), resolve(settings.precision, self.device),
             seed, loss.name, tensor_digest(data.images, data.labels),
         )  # fmt: skip
@@ -114,15 +114,16 @@ class Workbench:
         def build(folder: Path) -> None:
             torch.save(predict.features(model, images, self.device, self.progress), folder / "features.pt")
 
-        artifact = self.artifact("features", self._key(model_digest(model), tensor_digest(images)), build)
+        artifact = self.artifact("features", self.key(model_digest(model), tensor_digest(images)), build)
         loaded: Tensor = torch.load(artifact.path / "features.pt", weights_only=True, map_location="cpu")
         return loaded
 
     def predict(self, model: Classifier, images: Tensor) -> Tensor:
-        """Return logits float32 [N, K] of uint8 images [N, C, H, W]."""
+        """Return logits float32 [N, K] of images [N, C, H, W], uint8 or float in [0, 1]."""
         return predict.predict(model, images, self.device, self.progress)
 
-    def _key(self, *parts: Any) -> str:
+    def key(self, *parts: Any) -> str:
+        """Return the key of an artifact that depends on `parts`, the model's architecture, and the numerics."""
         torch_version = ".".join(torch.__version__.split(".")[:2])
         return digest([VERSION, torch_version, self.device.type, self.threads, self.model_id, *parts])
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from safedl.catalog.models import check_params
 from safedl.catalog.spec import AttackSpec, Params
+from safedl.errors import UsageError
 
 _LINF = "Largest change of a pixel, in [0, 1]."
 _L2 = "Largest L2 distance from the image, pixels in [0, 1]; null: as far as it takes."
@@ -107,12 +109,24 @@ class HopskipjumpParams(_EvasionParams):
     )
 
 
+def _substitute(value: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of a substitute in full. Raises `ValueError` for what is no built-in architecture."""
+    unknown = [key for key in value if key not in ("name", "params")]
+    if unknown:
+        raise ValueError(f"unknown key '{unknown[0]}'; it takes name and params")
+    try:
+        checked = check_params(str(value.get("name", "mlp")), value.get("params") or {})
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return {"name": value.get("name", "mlp"), "params": checked.model_dump(exclude_unset=True)}
+
+
 class TransferParams(_EvasionParams):
     """Parameters of `transfer`."""
 
     attack_method: Literal["fgsm", "pgd"] = Field("pgd", description="The attack made on the attacker's own model.")
-    substitute_model: dict[str, Any] = Field(
-        default_factory=lambda: {"name": "mlp", "params": {}},
+    substitute_model: Annotated[dict[str, Any], AfterValidator(_substitute)] = Field(
+        {"name": "mlp", "params": {}},
         description="The attacker's own model: name and params of a built-in architecture.",
     )
     epsilon: float = Field(0.03, ge=0, le=1, description=_LINF)
