@@ -19,6 +19,7 @@ from safedl.conclusions import notes
 from safedl.decision.decide import Decision, decide
 from safedl.decision.facts import AttackOutcome, PlannedRun, PrivacyBudget, ProfileFacts, mean_metrics, outcome
 from safedl.evaluation.comparison import Ranking, compare
+from safedl.evaluation.worst_case import worst_cases
 from safedl.plan import Stage, expand
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
@@ -91,6 +92,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
+        worst_cases=worst_cases(_documents(folder, completed, "evasion")),
     )
     return Conclusions(
         profile=profile,
@@ -118,14 +120,19 @@ def _matched(stages: Sequence[Stage], found: Sequence[RunRow]) -> dict[str, RunR
 
 
 def _baselines(folder: Path, completed: Mapping[str, RunRow]) -> dict[int, dict[str, Any]]:
-    """Return the result documents of the baselines, by seed, as far as they can be read."""
-    documents = {}
+    """Return the result documents of the baselines, by seed; a missing one shows in the check of recorded versions."""
+    return {document["seed"]: document for document in _documents(folder, completed, None)}
+
+
+def _documents(folder: Path, completed: Mapping[str, RunRow], category: str | None) -> list[dict[str, Any]]:
+    """Return the result documents of a category's runs, as far as they can be read; baselines have no category."""
+    documents = []
     for row in completed.values():
-        if row.record.kind == "baseline":
+        if row.record.category == category:
             try:
-                documents[row.record.seed] = json.loads((folder / "runs" / row.record.uid / "result.json").read_text())
+                documents.append(json.loads((folder / "runs" / row.record.uid / "result.json").read_text()))
             except (OSError, ValueError):
-                continue  # what is missing then shows in the check of recorded versions
+                continue
     return documents
 
 

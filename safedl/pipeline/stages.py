@@ -214,7 +214,7 @@ class _Execution:
         return self._outcome(
             model, values, seconds, details=details, notes=notes,
             examples=picture.adversarial_examples(made),
-            attacked=made.index.numpy(), robust=made.index[made.robust].numpy(),
+            attacked=made.index.numpy(), attacked_labels=made.labels.numpy(), robust=made.index[made.robust].numpy(),
         )  # fmt: skip
 
     def _bound(self) -> Outcome:

@@ -135,8 +135,6 @@ def _named_defenses(entry: _Entry, problems: list[Problem]) -> tuple[list[str], 
     ]:
         if name not in _DEFENSE_NAMES:
             hint = nearest(str(name), _DEFENSE_NAMES)
-            problems.append(
-                Problem(place, f"unknown defense {quoted(name)}.{hint} Known: {', '.join(_DEFENSE_NAMES)}")
-            )
+            problems.append(Problem(place, f"unknown defense {quoted(name)}.{hint} Known: {', '.join(_DEFENSE_NAMES)}"))
     known = [name for name in dict.fromkeys(map(str, names)) if name in _DEFENSE_NAMES]
     return known, {name: values for name, values in sections.items() if name in _DEFENSE_NAMES}

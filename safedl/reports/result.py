@@ -132,7 +132,11 @@ def _removal(outcome: Outcome) -> dict[str, Any]:
         if outcome.poisoned is not None:
             result["num_removed_poisoned"] = int((outcome.flagged & outcome.poisoned).sum())
     if outcome.attacked is not None:
-        result |= {"attacked_indices": outcome.attacked, "robust_indices": outcome.robust}
+        result |= {
+            "attacked_indices": outcome.attacked,
+            "attacked_labels": outcome.attacked_labels,
+            "robust_indices": outcome.robust,
+        }
     return result
 
 
