@@ -43,7 +43,7 @@ class NamedLoss:
 
 @dataclass(frozen=True)
 class NamedObjective:
-    """What is made of a batch instead of the loss of its images. The name tells its parameters: it enters cache keys."""
+    """What is made of a batch instead of the loss of its images. Its name tells its parameters, for cache keys."""
 
     name: str
     function: loop.Objective
