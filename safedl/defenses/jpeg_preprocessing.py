@@ -26,7 +26,9 @@ def guard(scenario: Scenario, params: JpegPreprocessingParams) -> Guard:
     """Put JPEG compression before the model. Raises `UsageError` for images that are neither grey nor in colour."""
     channels = scenario.model.shape[0]
     if channels not in (1, 3):
-        raise UsageError(f"jpeg_preprocessing: JPEG holds images of 1 or 3 channels, these have {channels}")
+        raise UsageError(
+            f"jpeg_preprocessing: JPEG holds images of 1 or 3 channels, these have {channels}; choose another defense"
+        )
     return JpegClassifier(scenario.model, params.quality)
 
 
