@@ -30,12 +30,13 @@ class Guard(Classifier):
         return {}
 
     def __init__(self, inner: Classifier) -> None:
-        """Guard `inner`, whose layers are shared, not copied."""
+        """Guard `inner`, whose layers are shared, not copied; they are frozen, in eval mode."""
         nn.Module.__init__(self)
         self.net = inner.net
         self.register_buffer("mean", inner.mean)
         self.register_buffer("std", inner.std)
         self.shape, self.head, self.penultimate = inner.shape, inner.head, inner.penultimate
+        self.eval().requires_grad_(False)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the logits [N, K] of the classifier without its guard."""

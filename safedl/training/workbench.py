@@ -41,6 +41,14 @@ class NamedLoss:
     function: loop.Loss
 
 
+@dataclass(frozen=True)
+class NamedObjective:
+    """What is made of a batch instead of the loss of its images. Its name tells its parameters, for cache keys."""
+
+    name: str
+    function: loop.Objective
+
+
 CROSS_ENTROPY = NamedLoss("cross_entropy", F.cross_entropy)
 
 
@@ -71,6 +79,7 @@ class Workbench:
         *,
         model: Classifier | None = None,
         loss: NamedLoss = CROSS_ENTROPY,
+        objective: NamedObjective | None = None,
         phase: str = "train",
         seed: int | None = None,
         after_step: Callable[[], None] | None = None,
@@ -78,7 +87,8 @@ class Workbench:
     ) -> Classifier:
         """Train a fresh model - or `model`, in place - by the common recipe and return it in eval mode.
 
-        `overrides` replace fields of the recipe (`epochs=20, learning_rate=0.01`). Raises `Cancelled`.
+        `overrides` replace fields of the recipe (`epochs=20, learning_rate=0.01`). An `objective` takes the
+        place of `loss`. Raises `Cancelled`.
         """
         settings = TrainingSettings.model_validate({**self.training.model_dump(), **overrides})
         seed = self.seed if seed is None else seed
@@ -86,6 +96,7 @@ class Workbench:
         def train(start: Classifier) -> Classifier:
             return loop.fit(
                 start, data, settings, device=self.device, seed=seed, loss=loss.function,
+                objective=objective.function if objective else None,
                 progress=self.progress, phase=phase, after_step=after_step,
             )  # fmt: skip
 
@@ -93,7 +104,7 @@ class Workbench:
             return train(model or self.build(seed))
         key = self.key(
             settings.model_dump(exclude={"seed", "precision"}), resolve(settings.precision, self.device),
-            seed, loss.name, tensor_digest(data.images, data.labels),
+            seed, (objective or loss).name, tensor_digest(data.images, data.labels),
         )  # fmt: skip
         if self.cache is None:
             return train(self.build(seed))

@@ -21,7 +21,7 @@ class AdversarialTrainingParams(Params):
     alpha: float | None = Field(
         None, gt=0, le=1, description="Size of a step; null: 1.25 epsilon (fgsm), 2.5 epsilon / steps (others)."
     )
-    num_steps: int = Field(7, ge=1, le=100, description="Steps of pgd and trades.")
+    num_steps: int = Field(5, ge=1, le=100, description="Steps of pgd and trades.")
     beta: float = Field(6.0, gt=0, description="trades: weight of robustness against accuracy.")
     epochs: int | None = Field(None, ge=1, le=10_000, description="Passes over the images; null: the recipe's.")
 
