@@ -11,7 +11,7 @@ from torch import Tensor
 from safedl.attacks.contract import EvasionContext, Perturb, Perturbation
 from safedl.catalog import AttackSpec
 from safedl.models.classifier import Classifier
-from safedl.progress import Progress
+from safedl.progress import Part
 from safedl.training.fit import to_float
 
 BATCH = 256
@@ -40,7 +40,7 @@ def perturb_all(
             right = model(original).argmax(1) == target
         made, asked = original.clone(), torch.zeros(len(original), dtype=torch.int64, device=device)
         if right.any():
-            inner = replace(context, progress=_Part(context.progress, number, len(starts)))
+            inner = replace(context, progress=Part(context.progress, number, len(starts)))
             found = attack(model, original[right], target[right], params, inner)
             good = within(spec, params, original[right], found.images)
             details |= {**found.details, "num_rejected": details["num_rejected"] + int((~good).sum())}
@@ -61,16 +61,3 @@ def within(spec: AttackSpec, params: Any, original: Tensor, made: Tensor) -> Ten
     if params.epsilon is not None:
         good &= distance <= params.epsilon + TOLERANCE
     return good
-
-
-class _Part(Progress):
-    """The progress of one batch as a part of the whole."""
-
-    def __init__(self, whole: Progress, number: int, count: int) -> None:
-        self.whole, self.number, self.count = whole, number, count
-
-    def step(self, phase: str, done: int, total: int) -> None:
-        self.whole.step(phase, self.number * total + done, self.count * total)
-
-    def log(self, message: str) -> None:
-        self.whole.log(message)

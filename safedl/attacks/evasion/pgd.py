@@ -18,6 +18,14 @@ def perturb(
 
     An image that is misclassified is left alone from then on: its gradient shows its logits, so looking costs nothing.
     """
+    return ascend(model, images, labels, params, context)
+
+
+def ascend(
+    model: Classifier, images: Tensor, labels: Tensor, params: PgdParams, context: EvasionContext,
+    *, stop_early: bool = True,
+) -> Perturbation:  # fmt: skip
+    """Return what `perturb` does; all steps for every image unless `stop_early`."""
     made = images.clone()
     if params.random_start:
         noise = torch.empty(images.shape).uniform_(-1, 1, generator=context.rng).to(images.device)
@@ -27,8 +35,9 @@ def perturb(
     for step in range(params.num_iter):
         logits, gradient = loss_gradient(model, made[active], labels[active])
         queries[active] += 1
-        holds = logits.argmax(1) == labels[active]
-        active, gradient = active[holds], gradient[holds]
+        if stop_early:
+            holds = logits.argmax(1) == labels[active]
+            active, gradient = active[holds], gradient[holds]
         if not len(active):
             break
         made[active] = project_linf(made[active] + params.alpha * gradient.sign(), images[active], params.epsilon)

@@ -66,7 +66,7 @@ class NesParams(_EvasionParams):
     epsilon: float = Field(0.05, ge=0, le=1, description=_LINF)
     sigma: float = Field(0.01, gt=0, le=1, description="Spread of the points at which the model is asked.")
     learning_rate: float = Field(0.02, gt=0, le=1, description="Size of a step.")
-    num_queries: int = Field(500, ge=2, le=1_000_000, description="Most questions per image.")
+    num_queries: int = Field(500, ge=3, le=1_000_000, description="Most questions per image.")
     batch_size: int = Field(30, ge=2, le=10_000, description="Questions per step; odd numbers are rounded down.")
     max_samples: int | None = Field(
         500, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
@@ -114,6 +114,8 @@ def _substitute(value: dict[str, Any]) -> dict[str, Any]:
     unknown = [key for key in value if key not in ("name", "params")]
     if unknown:
         raise ValueError(f"unknown key '{unknown[0]}'; it takes name and params")
+    if not isinstance(value.get("params") or {}, dict):
+        raise ValueError(f"params must be a mapping, not {value['params']!r}")
     try:
         checked = check_params(str(value.get("name", "mlp")), value.get("params") or {})
     except UsageError as error:
