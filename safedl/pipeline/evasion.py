@@ -148,7 +148,7 @@ class _Naive(Guard):
         return logits
 
     def surrogate(self, images: Tensor) -> Tensor:
-        logits = self(images)
+        logits: Tensor = self(images)
         return logits if logits.requires_grad else logits + 0 * images.sum()
 
 

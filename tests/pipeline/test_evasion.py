@@ -46,7 +46,9 @@ def no_substitute(name: str, params: Any) -> Classifier:
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace.open(tmp_path_factory.mktemp("evasion"))
-    code, _ = drive(workspace, prepare(workspace, Request(profile=parse(PROFILE), device="cpu", workers=1)), print)
+    code, _ = drive(
+        workspace, prepare(workspace, Request(profile=parse(PROFILE), device="cpu", workers=1)), lambda _: None
+    )
     assert code == 0
     return workspace
 
@@ -66,7 +68,7 @@ def test_an_attack_leaves_the_model_and_changes_the_images(ran: Workspace) -> No
     assert document["test_images"] == 40 == len(document["attacked_indices"])
     robust = len(document["robust_indices"])
     assert document["accuracy_adversarial_testset"] == robust / 40
-    assert document["adversarial_low"] < robust / 40 < document["adversarial_high"]
+    assert document["adversarial_low"] <= robust / 40 < document["adversarial_high"]
     for entry in document["example_adversarial_samples"]:
         assert (ran.results / "evasion" / "pgd" / entry["path"]).is_file()
         assert entry["predicted_label"] != entry["true_label"]
