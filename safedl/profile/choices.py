@@ -41,8 +41,10 @@ def attack_choices(
     parameters = _entries(document, "attack_overrides", problems)
     defenses = _entries(document, "defense_config", problems)
     attacks = []
-    for name in dict.fromkeys([*parameters, *defenses]):
-        spec = catalog.ATTACKS[name]
+    specs = [catalog.ATTACKS[name] for name in dict.fromkeys([*parameters, *defenses])]
+    categories = list(dict.fromkeys(spec.category for spec in specs))
+    for spec in sorted(specs, key=lambda spec: categories.index(spec.category)):  # as a written profile has them
+        name = spec.name
         params = _attack_params(spec, parameters.get(name), context, problems)
         chosen = _defenses(spec, defenses[name], context, problems) if name in defenses else []
         attacks.append(AttackChoice(spec, params, tuple(chosen)))
