@@ -78,7 +78,7 @@ def document(results: Sequence[Mapping[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for result in attacked:
         groups.setdefault((result["attack"], result["defense"] or "none"), []).append(result)
-    header = ("attack", "defense", "seeds", "images", "clean", "adversarial", "of images made for none", "unaware attack",
+    header = ("attack", "defense", "seeds", "images", "clean", "adversarial", "made for none", "unaware",
               "queries", "L∞", "L2", "seconds")  # fmt: skip
     lines = [f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
     for (attack, defense), runs in groups.items():
@@ -152,9 +152,9 @@ def main() -> None:
     results = [found for uid in prepared.finished.values() if (found := workspace.result(uid))]
     text = (
         "# Attacks at test time, and what withstands them\n\n"
-        f"Fashion-MNIST, `{DATASET}`, `cnn`, recipe `{TRAINING}`; ε = {EPSILON} (L∞), 1.5 (L2). *adversarial*: under an "
-        "attack that knows the defense; *of images made for none*: on adversarial images of the undefended model; "
-        "*unaware attack*: one that differentiates a guard as it stands. Norms are means over the images that were "
+        f"Fashion-MNIST, `{DATASET}`, `cnn`, recipe `{TRAINING}`; ε = {EPSILON} (L∞), 1.5 (L2). *adversarial*: under "
+        "an attack that knows the defense; *made for none*: on adversarial images of the undefended model; "
+        "*unaware*: under one that differentiates a guard as it stands. Norms are means over the images that were "
         "fooled, queries over those that were right before. Seconds: what the attack (none) or the defense takes.\n\n"
         f"Made by `python -m benchmarks.evasion` on {machine()}.\n\n"
     )
