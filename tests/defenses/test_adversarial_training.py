@@ -12,9 +12,10 @@ from safedl.cache import ArtifactCache
 from safedl.catalog.defenses.evasion import AdversarialTrainingParams
 from safedl.data.imageset import Dataset
 from safedl.defenses import adversarial_training
-from safedl.defenses.adversarial_training import craft, divergence, objective, trades_objective, train
+from safedl.defenses.adversarial_training import craft, divergence, evaluating, objective, trades_objective, train
 from safedl.defenses.contract import Scenario
 from safedl.models.classifier import Classifier
+from safedl.models.dropout import SeededDropout
 from tests.defenses.evasion import accuracy, batch, pgd_accuracy, same_weights
 
 
@@ -111,3 +112,11 @@ def test_low_precision_trains_too(digits: Dataset, clean_scenario: Scenario) -> 
     params = AdversarialTrainingParams(attack_type="trades", num_steps=1)
     model = clean_scenario.fit(few, objective=objective(params), epochs=6, precision="bfloat16")
     assert accuracy(digits, model) > 0.5
+
+
+def test_crafting_neither_drops_values_nor_starts_the_draws_of_dropout_again() -> None:
+    layer, values = SeededDropout(0.5, seed=0).train(), torch.ones(100)
+    first = layer(values)
+    with evaluating(layer):
+        assert torch.equal(layer(values), values)
+    assert not torch.equal(layer(values), first)
