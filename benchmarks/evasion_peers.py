@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="test images")
     parser.add_argument("--slow-images", type=int, default=200, help="test images for C&W")
     parser.add_argument("--model", type=Path, help="file that keeps the trained weights between runs")
+    parser.add_argument("--only", default="", help="only rows whose title contains this")
     parser.add_argument("--write", action="store_true", help=f"write {DOCUMENT.name}")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -186,6 +187,8 @@ def main() -> None:
         right = model(images).argmax(1) == labels
     lines: list[str] = []
     for row in rows(model):
+        if options.only not in row.title:
+            continue
         count = min(options.slow_images, options.images) if row.slow else options.images
         chosen = right[:count]
         lines += compare(row, model, images[:count][chosen], labels[:count][chosen], count)
