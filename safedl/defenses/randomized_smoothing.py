@@ -49,6 +49,8 @@ def noisy_objective(
 class SmoothedClassifier(Guard):
     """A classifier that answers by the vote of noisy copies."""
 
+    random_surrogate = True
+
     def __init__(self, inner: Classifier, params: RandomizedSmoothingParams) -> None:
         """Smooth `inner`, which should have been trained with noise of the same sigma."""
         super().__init__(inner)

@@ -20,6 +20,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    random_surrogate = False
+    """Whether `surrogate` draws noise: then an error that it shows once may be chance."""
 
     def __init__(
         self, net: nn.Module, mean: Sequence[float], std: Sequence[float], shape: tuple[int, int, int]

@@ -86,6 +86,9 @@ def _minimise(
         point, made, length = point.detach(), made.detach(), squares.detach().sqrt()
 
         better = (lead < 0) & (lead <= -params.confidence) & (length < distances[active])
+        if model.random_surrogate and better.any():  # one error of the surrogate proves nothing
+            with torch.no_grad():
+                better[better.clone()] = model(made[better]).argmax(1) != target[better]
         nearest[active[better]], distances[active[better]] = made[better], length[better]
 
         point.sub_(adam.direction(gradient), alpha=params.learning_rate)

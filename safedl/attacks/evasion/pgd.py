@@ -17,6 +17,7 @@ def perturb(
     """Return what `num_iter` steps of size `alpha` along the gradient's sign lead to, within `epsilon` and [0, 1].
 
     An image that is misclassified is left alone from then on: its gradient shows its logits, so looking costs nothing.
+    Where the surrogate is random, one error proves nothing, and all steps are taken.
     """
     return ascend(model, images, labels, params, context)
 
@@ -35,7 +36,7 @@ def ascend(
     for step in range(params.num_iter):
         logits, gradient = loss_gradient(model, made[active], labels[active])
         queries[active] += 1
-        if stop_early:
+        if stop_early and not model.random_surrogate:
             holds = logits.argmax(1) == labels[active]
             active, gradient = active[holds], gradient[holds]
         if not len(active):
