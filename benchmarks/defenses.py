@@ -261,13 +261,20 @@ def main() -> None:
                 write(sections)
 
 
+def machine() -> str:
+    """Say what the figures were measured on."""
+    from torch.cpu import get_capabilities
+
+    name = get_capabilities().get("cpu_name") or platform.machine()
+    return f"{os.cpu_count()} cores ({name}), {platform.system()}, CPU only"
+
+
 def write(sections: Sequence[str]) -> None:
     """Write the document."""
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}, {platform.system()}"
     head = (
         "# Defenses against attacks\n\nMean ± half the 95 % interval over seeds. *none*, *random_removal* and "
         "*perfect_removal* are the bounds. Seconds are the defense's own, with its retraining; one thread each.\n\n"
-        f"Made by `python -m benchmarks.defenses` on {machine}, CPU only.\n"
+        f"Made by `python -m benchmarks.defenses` on {machine()}.\n"
     )
     DOCUMENT.parent.mkdir(parents=True, exist_ok=True)
     DOCUMENT.write_text(head + "\n" + "\n\n".join(sections) + "\n")

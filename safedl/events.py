@@ -23,6 +23,11 @@ from typing import Any
 
 Event = dict[str, Any]
 
+HEADLINES = {
+    "clean_accuracy": "accuracy", "asr": "ASR", "adversarial_accuracy": "adversarial", "tpr": "TPR", "fpr": "FPR",
+}  # fmt: skip
+"""What of a run's final values is said in one line, and by which word."""
+
 
 def now() -> str:
     """Return the present time in UTC, ISO 8601 with microseconds."""

@@ -24,3 +24,19 @@ class Progress:
 
 
 SILENT = Progress()
+
+
+class Part(Progress):
+    """The steps of one of several equally long parts, told as steps of the whole. Curves are not passed on."""
+
+    def __init__(self, whole: Progress, number: int, count: int) -> None:
+        """Tell `whole` about part `number`, from 0, of `count`."""
+        self.whole, self.number, self.count = whole, number, count
+
+    def step(self, phase: str, done: int, total: int) -> None:
+        """Report `done` of `total` units of this part. Raises `Cancelled` if the stage was asked to stop."""
+        self.whole.step(phase, self.number * total + done, self.count * total)
+
+    def log(self, message: str) -> None:
+        """Say one line."""
+        self.whole.log(message)

@@ -209,7 +209,10 @@ class Workspace:
         return document
 
     def summary(self, uid: str) -> list[dict[str, Any]]:
-        """Return one row per attack, defense and bound of an experiment: accuracy and ASR before and after."""
+        """Return one row per attack, defense and bound of an experiment: accuracy and harm before and after.
+
+        What no run of the experiment has measured is no column.
+        """
         rows = []
         for run in self.read_plan(uid)["runs"]:
             document = self.result(run)
@@ -225,12 +228,15 @@ class Workspace:
                     "clean after": metrics.get("clean_accuracy"),
                     "ASR before": before.get("asr"),
                     "ASR after": metrics.get("asr"),
+                    "adversarial before": before.get("adversarial_accuracy"),
+                    "adversarial after": metrics.get("adversarial_accuracy"),
                     "TPR": metrics.get("tpr"),
                     "FPR": metrics.get("fpr"),
                     "seconds": document["timing"].get("seconds"),
                 }
             )
-        return rows
+        empty = {name for name in (rows[0] if rows else ()) if all(row[name] is None for row in rows)}
+        return [{name: value for name, value in row.items() if name not in empty - {"defense"}} for row in rows]
 
     def _spawn(self, uid: str, command: Sequence[str]) -> None:
         folder = self.experiment_folder(uid)

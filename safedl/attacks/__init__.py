@@ -1,17 +1,25 @@
-"""Attacks: one file per method, in a package per category. `load` finds the function of a catalog entry."""
+"""Attacks: one file per method, in a package per category. `load_*` find the function of a catalog entry."""
 
 from __future__ import annotations
 
 import importlib
-from typing import cast
+from typing import Any, cast
 
-from safedl.attacks.contract import Poison
+from safedl.attacks.contract import Perturb, Poison
 from safedl.catalog import AttackSpec
 
 _PACKAGES = {"data_poisoning": "poisoning", "backdoor": "backdoor", "evasion": "evasion", "privacy": "privacy"}
 
 
-def load(spec: AttackSpec) -> Poison:
+def load_poison(spec: AttackSpec) -> Poison:
     """Return the `poison` function of an attack on training data."""
-    module = importlib.import_module(f"safedl.attacks.{_PACKAGES[spec.category]}.{spec.name}")
-    return cast(Poison, module.poison)
+    return cast(Poison, _module(spec).poison)
+
+
+def load_perturb(spec: AttackSpec) -> Perturb:
+    """Return the `perturb` function of an attack at test time."""
+    return cast(Perturb, _module(spec).perturb)
+
+
+def _module(spec: AttackSpec) -> Any:
+    return importlib.import_module(f"safedl.attacks.{_PACKAGES[spec.category]}.{spec.name}")

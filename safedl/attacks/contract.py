@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,3 +63,44 @@ class Poison(Protocol):
 
     def __call__(self, data: ImageSet, params: Any, context: AttackContext) -> Poisoning:
         """Return the poisoned training set. Draws only from `context.rng`. Poison rate 0 is legal."""
+
+
+@dataclass(frozen=True)
+class EvasionContext:
+    """What an attack at test time may use besides the model.
+
+    `substitute(name, params)` returns a model of the attacker's own: architecture `name` with its `params`, trained
+    on the clean training set. It is there for attacks whose catalog entry asks for it.
+    """
+
+    rng: torch.Generator
+    num_classes: int
+    progress: Progress = SILENT
+    substitute: Callable[[str, Mapping[str, Any]], Classifier] | None = None
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Adversarial images, in the order of the images attacked.
+
+    `images`: float32 [N, C, H, W] in [0, 1], the original where nothing was found; `queries`: int64 [N], how often
+    the model was asked about each image, forward and backward passes alike; `details`: what becomes keys of the
+    attack's result.
+    """
+
+    images: Tensor
+    queries: Tensor
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Perturb(Protocol):
+    """The function of an attack at test time."""
+
+    def __call__(
+        self, model: Classifier, images: Tensor, labels: Tensor, params: Any, context: EvasionContext
+    ) -> Perturbation:
+        """Return adversarial versions of float images [N, C, H, W] in [0, 1], all classified as their `labels` now.
+
+        White-box attacks differentiate `model.surrogate`; black-box attacks ask `model` itself, without gradients.
+        Draws only from `context.rng`. The model's weights are frozen; images and model are on the same device.
+        """

@@ -6,36 +6,28 @@ A new method is one entry in one of the lists below, and one file with its funct
 from __future__ import annotations
 
 from safedl.catalog.attacks import backdoor as backdoor_attacks
+from safedl.catalog.attacks import evasion as evasion_attacks
 from safedl.catalog.attacks import poisoning as poisoning_attacks
 from safedl.catalog.defenses import backdoor as backdoor_defenses
+from safedl.catalog.defenses import evasion as evasion_defenses
 from safedl.catalog.defenses import poisoning as poisoning_defenses
 from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseSpec, Params, parameter_table
 from safedl.errors import UsageError, nearest
 
 __all__ = [
-    "ATTACKS", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec", "Category",
-    "DefenseSpec", "Params", "attack", "category", "defense", "defenses_for", "parameter_table",
+    "ATTACKS", "CATEGORIES", "DEFENSES", "AttackSpec", "Category", "DefenseSpec", "Params", "attack", "category",
+    "defense", "defenses_for", "parameter_table",
 ]  # fmt: skip
 
 CATEGORIES: tuple[Category, ...] = ("data_poisoning", "backdoor", "evasion", "privacy")
 
-ATTACKS: dict[str, AttackSpec] = {a.name: a for a in (*poisoning_attacks.ATTACKS, *backdoor_attacks.ATTACKS)}
-
-DEFENSES: dict[str, DefenseSpec] = {d.name: d for d in (*poisoning_defenses.DEFENSES, *backdoor_defenses.DEFENSES)}
-
-PLANNED_ATTACKS: dict[str, Category] = {
-    "fgsm": "evasion", "pgd": "evasion", "cw": "evasion", "deepfool": "evasion", "nes": "evasion",
-    "spsa": "evasion", "transfer": "evasion",
-}  # fmt: skip
-"""Known from the published framework, not simulated here: accepted in a profile, skipped by a run."""
-
-PLANNED_DEFENSES: dict[str, tuple[str, ...]] = {
-    "adversarial_training": ("fgsm", "pgd", "cw", "deepfool", "transfer"),
-    "randomized_smoothing": ("fgsm", "pgd", "cw", "deepfool", "transfer"),
-    "gradient_masking": ("nes", "spsa"),
-    "jpeg_preprocessing": ("nes", "spsa"),
+ATTACKS: dict[str, AttackSpec] = {
+    a.name: a for a in (*poisoning_attacks.ATTACKS, *backdoor_attacks.ATTACKS, *evasion_attacks.ATTACKS)
 }
-"""Likewise, with the attacks they apply to."""
+
+DEFENSES: dict[str, DefenseSpec] = {
+    d.name: d for d in (*poisoning_defenses.DEFENSES, *backdoor_defenses.DEFENSES, *evasion_defenses.DEFENSES)
+}
 
 _ATTACK_NAMES = {alias: spec.name for spec in ATTACKS.values() for alias in (spec.name, *spec.aliases)}
 

@@ -17,6 +17,10 @@ _PRIOR: dict[str, str] = {
     "robust_loss": "limits what a wrong label can do; removes nothing and needs no trusted images",
     "dp_training": "bounds what any one image can do, at a price in accuracy",
     "pruning": "zeroes units without fine-tuning: quick, and weaker than fine_pruning",
+    "adversarial_training": "withstands attackers who know it; costs accuracy and several times the training",
+    "randomized_smoothing": "certifies a radius that no attack can break; answers take many copies of an image",
+    "jpeg_preprocessing": "stops attackers who do not know of it, and few others",
+    "gradient_masking": "only hides the gradient: an attacker who knows gets through",
     "model_inspection": "looks for weights out of the ordinary; changes nothing",
     "per_class_monitoring": "shows which classes suffer; changes nothing",
 }

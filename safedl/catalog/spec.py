@@ -63,6 +63,10 @@ class AttackSpec:
     measure: Literal["accuracy", "asr", "adversarial", "privacy"]
     """What shows that it worked: a fall in accuracy, ASR, accuracy on adversarial images, or an audit."""
     needs_clean_model: bool = False
+    access: Literal["", "gradient", "score", "decision", "transfer"] = ""
+    """Evasion: what the attacker gets from the model: gradients, scores, decisions, or nothing before the end."""
+    norm: Literal["linf", "l2"] = "linf"
+    """Evasion: the distance that `epsilon` bounds."""
     aliases: tuple[str, ...] = ()
     param_aliases: dict[str, str] = field(default_factory=dict)
     """Names of parameters in older profiles, mapped to today's."""

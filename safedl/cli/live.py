@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from safedl.cli.output import note
-from safedl.events import Event, encode
+from safedl.events import HEADLINES, Event, encode
 from safedl.progress import Progress
 from safedl.text import printable
 
@@ -143,7 +143,7 @@ def outcome_line(item: Event, stage: _Stage) -> str | None:
         return None
     status = item["status"]
     parts = [f"{SYMBOLS[status]} {WORDS.get(status, status):<11} {stage.label}"]
-    for name, word in (("clean_accuracy", "accuracy"), ("asr", "ASR"), ("tpr", "TPR"), ("fpr", "FPR")):
+    for name, word in HEADLINES.items():
         if stage.metrics.get(name) is not None:
             parts.append(f"{word} {stage.metrics[name]:.3f}")
     if stage.metrics.get("seconds") is not None:

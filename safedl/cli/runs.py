@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Runs: list, show, follow, cancel.", no_args_is_help=True)
 
 KINDS = ("baseline", "attack", "defense", "bound")
-SHOWN_METRICS = ("clean_accuracy", "asr", "tpr", "fpr", "seconds")
+SHOWN_METRICS = ("clean_accuracy", "asr", "adversarial_accuracy", "tpr", "fpr", "seconds")
 
 
 @app.command("ls")

@@ -19,6 +19,7 @@ from safedl.conclusions import notes
 from safedl.decision.decide import Decision, decide
 from safedl.decision.facts import AttackOutcome, PlannedRun, PrivacyBudget, ProfileFacts, mean_metrics, outcome
 from safedl.evaluation.comparison import Ranking, compare
+from safedl.evaluation.worst_case import WorstCase, worst_cases
 from safedl.plan import Stage, expand
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
@@ -91,6 +92,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
+        worst_cases=_worst_cases(folder, completed),
     )
     return Conclusions(
         profile=profile,
@@ -118,15 +120,23 @@ def _matched(stages: Sequence[Stage], found: Sequence[RunRow]) -> dict[str, RunR
 
 
 def _baselines(folder: Path, completed: Mapping[str, RunRow]) -> dict[int, dict[str, Any]]:
-    """Return the result documents of the baselines, by seed, as far as they can be read."""
-    documents = {}
-    for row in completed.values():
-        if row.record.kind == "baseline":
-            try:
-                documents[row.record.seed] = json.loads((folder / "runs" / row.record.uid / "result.json").read_text())
-            except (OSError, ValueError):
-                continue  # what is missing then shows in the check of recorded versions
-    return documents
+    """Return the result documents of the baselines, by seed; a missing one shows in the check of recorded versions."""
+    rows = [row for row in completed.values() if row.record.kind == "baseline"]
+    return {row.record.seed: document for row in rows if (document := _document(folder, row))}
+
+
+def _worst_cases(folder: Path, completed: Mapping[str, RunRow]) -> tuple[WorstCase, ...]:
+    rows = [row for row in completed.values() if row.record.category == "evasion"]
+    return worst_cases([document for row in rows if (document := _document(folder, row))])
+
+
+def _document(folder: Path, row: RunRow) -> dict[str, Any] | None:
+    """Return a run's result document, or None if it cannot be read."""
+    try:
+        document: dict[str, Any] = json.loads((folder / "runs" / row.record.uid / "result.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return document
 
 
 def _planned(stage: Stage, row: RunRow | None, baselines: Mapping[int, Mapping[str, Any]]) -> PlannedRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -18,6 +19,7 @@ from safedl.risk.documents import risk_analysis, risk_report
 
 RISK, RISK_REPORT = "risk_analysis.json", "risk_report.md"
 COMPARISON, COMPARISON_REPORT = "defense_evaluation.json", "defense_evaluation_report.md"
+WORST_CASE = "evasion/worst_case.json"
 REPORT = "final_report.md"
 PICTURES = "report_files"
 
@@ -32,11 +34,14 @@ def write(folder: Path, found: Conclusions) -> None:
     files.remove_others(folder / PICTURES, drawn)
     link, name = links_from(folder, folder), found.profile.name
     risk = risk_report(name, found.assessments, found.advice, link, found.history, shown.risk_matrix)
-    comparison = defense_evaluation_report(name, found.rankings, link, shown.accuracy_asr)
+    worst = found.facts.worst_cases
+    comparison = defense_evaluation_report(name, found.rankings, link, shown.accuracy_asr, worst)
     files.write_text(folder / RISK_REPORT, f"{risk}\n")
     files.write_json(folder / RISK, risk_analysis(found.assessments, found.advice))
     files.write_text(folder / COMPARISON_REPORT, f"{comparison}\n")
     files.write_json(folder / COMPARISON, defense_evaluation(found.rankings))
+    if worst:
+        files.write_json(folder / WORST_CASE, [asdict(case) for case in worst])
     files.write_text(folder / REPORT, report(found, link, shown))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from safedl.evaluation.comparison import Entry, Ranking
 from safedl.evaluation.statistics import estimate
+from safedl.evaluation.worst_case import WorstCase
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
 from safedl.risk.effect import Metrics, number
 
@@ -66,6 +67,8 @@ class ProfileFacts:
     budgets: tuple[PrivacyBudget, ...] = ()
     skipped: tuple[str, ...] = ()
     """One line for each attack or defense that the profile names and that is not simulated."""
+    worst_cases: tuple[WorstCase, ...] = ()
+    """Each model under all attacks at test time that were run against it, image by image."""
 
 
 def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float]:

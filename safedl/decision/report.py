@@ -9,7 +9,7 @@ from typing import Any
 from safedl.catalog.settings import AcceptanceSettings
 from safedl.decision.decide import Decision, Item
 from safedl.decision.facts import AttackOutcome, ProfileFacts
-from safedl.evaluation.documents import marks, ranking_table
+from safedl.evaluation.documents import marks, ranking_table, worst_case_table
 from safedl.reports.links import RunLink, runs
 from safedl.reports.markdown import NOTHING, Markup, blocks, bullets, escape, exact, image, section, table
 from safedl.risk.assess import ranked
@@ -57,6 +57,7 @@ def final_report(
             f"Risk score: {FORMULA}.",
         ),
         section("Defenses and scores", *(_defenses(o, shown, link) for o in facts.outcomes)),
+        section("Worst case over attacks", worst_case_table(facts.worst_cases, link)),
         section("Best defense per attack", _best(facts, link)),
         section("Attacks that no defense helped against", _helpless(facts)),
         section("Residual risk", _residual(facts, acceptance, link)),

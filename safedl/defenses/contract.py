@@ -6,7 +6,7 @@
 | train | `train(scenario, params) -> Trained` | evaluates |
 | repair | `repair(scenario, params) -> Repaired` | evaluates |
 | diagnose | `diagnose(scenario, params) -> Findings` | writes the findings; nothing changes |
-| guard | `guard(scenario, params) -> Classifier` | evaluates |
+| guard | `guard(scenario, params) -> Guard` | evaluates, through the guard |
 
 `details` become keys of the result; its numbers become metrics in the store as well.
 """
@@ -30,8 +30,9 @@ from safedl.training.workbench import Workbench
 class Scenario:
     """What a defense may look at: never the poison mask, the original labels or the test set.
 
-    `data`: the training set as it came, poisoned; `trusted`: a clean holdout; `model`: the defense's own copy of the
-    model trained on `data`; `clean_model`: only for defenses whose catalog entry declares it.
+    `data`: the training set as it came, poisoned (clean where the attack comes at test time); `trusted`: a clean
+    holdout; `model`: the defense's own copy of the model trained on `data`; `clean_model`: only for defenses whose
+    catalog entry declares it.
     """
 
     data: ImageSet

@@ -8,6 +8,7 @@ from typing import Any
 from safedl.evaluation.comparison import NONE, Entry, Ranking
 from safedl.evaluation.scores import SCORE_VERSION
 from safedl.evaluation.statistics import Estimate
+from safedl.evaluation.worst_case import WorstCase
 from safedl.reports.links import RunLink, runs
 from safedl.reports.markdown import Markup, blocks, escape, image, section, table
 
@@ -29,7 +30,11 @@ def defense_evaluation(rankings: Sequence[Ranking]) -> dict[str, Any]:
 
 
 def defense_evaluation_report(
-    profile: str, rankings: Sequence[Ranking], link: RunLink, pictures: Mapping[str, str] | None = None
+    profile: str,
+    rankings: Sequence[Ranking],
+    link: RunLink,
+    pictures: Mapping[str, str] | None = None,
+    worst: Sequence[WorstCase] = (),
 ) -> Markup:
     """Return `defense_evaluation_report.md`. `pictures`: by attack, the path of its plot of accuracy against ASR."""
     return blocks(
@@ -37,6 +42,7 @@ def defense_evaluation_report(
         f"Scores of version {SCORE_VERSION}: final = (1 + mitigation) × CAD − 1, a gain divided by 1 + 0.1 × cost; "
         "0 is what doing nothing is worth. Means over seeds ± half of the 95 % t-interval; a single seed has none.",
         *ranking_sections(rankings, link, pictures or {}),
+        section("Worst case over attacks", worst_case_table(worst, link)),
     )
 
 
@@ -75,6 +81,24 @@ def ranking_table(ranking: Ranking, link: RunLink) -> Markup:
         cost = None if seconds is None or entry.kind == "attack" else Markup(f"{seconds:.1f}")
         rows.append([entry.place, entry.defense, *scores, *outcome, cost, marks(entry), runs(entry.runs, link)])
     return table(header, rows)
+
+
+def worst_case_table(found: Sequence[WorstCase], link: RunLink) -> Markup:
+    """Return what withstands every attack at test time that was run, model by model; empty for fewer than two."""
+    if not found:
+        return Markup("")
+    header = ["defense", "seed", "attacks", "images", "accuracy", "95 % interval", "weakest class", "runs"]
+    rows = []
+    for case in found:
+        weakest = min(case.by_class, key=lambda name: case.by_class[name])
+        rows.append(
+            [
+                case.defense or NONE, case.seed, list(case.attacks), case.images, case.accuracy,
+                Markup(f"{case.low:.3f} to {case.high:.3f}"), f"{weakest} ({case.by_class[weakest]:.3f})",
+                runs(case.runs, link),
+            ]
+        )  # fmt: skip
+    return blocks("An image counts if it is classified right after each of the attacks.", table(header, rows))
 
 
 def marks(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from safedl.attacks.contract import Poisoning
 from safedl.data.imageset import ImageSet
+from safedl.evaluation.statistics import wilson
 from safedl.models.classifier import Classifier
 from safedl.training.workbench import Workbench
 
@@ -86,6 +87,36 @@ def detection_metrics(scores: Tensor, flagged: Tensor, mask: Tensor) -> Metrics:
             finite = torch.nan_to_num(scores.double())
             metrics["auroc"] = float(roc_auc_score(mask.numpy(), finite.numpy()))
     return metrics
+
+
+def adversarial_metrics(robust: Tensor, labels: Tensor, classes: Sequence[str]) -> Metrics:
+    """Return `adversarial_accuracy` and `adversarial_accuracy.<class>` of M attacked images.
+
+    `robust`: bool [M], classified right before and after the attack; `labels`: int64 [M].
+    """
+    return _shares("adversarial_accuracy", robust, labels, classes)
+
+
+def attack_facts(right: Tensor, robust: Tensor, change: Tensor, queries: Tensor) -> dict[str, float]:
+    """Return what an attack at test time spent on M images, and how sure its result is.
+
+    `right`, `robust`: bool [M], classified right before, and before and after; `change`: float [M, C, H, W],
+    adversarial minus original; `queries`: int64 [M]. `adversarial_low` and `adversarial_high`: the 95 % interval
+    (Wilson) that so many images imply; `sampled_accuracy`: before the attack, on the same images; `success_rate` and
+    `queries_mean`: over the images that were right before; `perturbation_*`: mean norms over those that were fooled.
+    """
+    fooled = right & ~robust
+    low, high = wilson(int(robust.sum()), len(robust))
+    facts = {
+        "test_images": len(robust), "adversarial_low": low, "adversarial_high": high, "sampled_accuracy": _mean(right),
+    }  # fmt: skip
+    if right.any():
+        facts |= {"success_rate": _mean(fooled[right]), "queries_mean": float(queries[right].float().mean())}
+    if fooled.any():
+        moved = change[fooled].flatten(1)
+        facts["perturbation_linf"] = float(moved.abs().amax(1).mean())
+        facts["perturbation_l2"] = float(moved.norm(dim=1).mean())
+    return facts
 
 
 def asr_counts(

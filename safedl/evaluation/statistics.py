@@ -58,6 +58,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, count)
 
 
+def wilson(hits: int, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of `hits` in `count` > 0 (Wilson, JASA 1927), within [0, 1]."""
+    share, weight = hits / count, _Z**2 / count
+    centre = (share + weight / 2) / (1 + weight)
+    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / count + weight / (4 * count))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
 def tied(best: Mapping[int, float], other: Mapping[int, float]) -> bool:
     """Say whether values by seed cannot be told apart.
 

@@ -20,6 +20,8 @@ class Classifier(nn.Module):
 
     mean: Tensor
     std: Tensor
+    random_surrogate = False
+    """Whether `surrogate` draws noise: then an error that it shows once may be chance."""
 
     def __init__(
         self, net: nn.Module, mean: Sequence[float], std: Sequence[float], shape: tuple[int, int, int]
@@ -38,6 +40,14 @@ class Classifier(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, K] of float images [N, C, H, W] in [0, 1]."""
         logits: Tensor = self.net((images - self.mean) / self.std)
+        return logits
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        """Return the logits [N, K] that an attacker who knows the model differentiates.
+
+        A plain classifier's own; a guard replaces what cannot be differentiated (see `safedl.defenses.guard`).
+        """
+        logits: Tensor = self(images)
         return logits
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,12 +63,15 @@ class Lab:
         """Return the identity of what a fresh model depends on."""
         return identity(self.model_settings, self.dataset(seed), self.folders)
 
-    def bench(self, seed: int, device: torch.device, progress: Progress = SILENT, producer: str = "") -> Workbench:
-        """Return a workbench for one stage."""
-        dataset = self.dataset(seed)
+    def bench(
+        self, seed: int, device: torch.device, progress: Progress = SILENT, producer: str = "",
+        model: ModelSettings | None = None,
+    ) -> Workbench:  # fmt: skip
+        """Return a workbench for one stage, for the profile's model or another one."""
+        dataset, settings = self.dataset(seed), model or self.model_settings
         return Workbench(
-            build=lambda s: build(self.model_settings, dataset, s, self.folders),
-            model_id=self.model_id(seed),
+            build=lambda s: build(settings, dataset, s, self.folders),
+            model_id=identity(settings, dataset, self.folders),
             training=self.profile.training,
             device=device,
             seed=seed,

@@ -12,6 +12,7 @@ from torch import Tensor
 from safedl.attacks.contract import Poisoning, Trigger
 from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Detection
+from safedl.pipeline.evasion import Assault
 from safedl.reports.outcome import Example
 
 EXAMPLES = 5
@@ -28,6 +29,24 @@ def removed_examples(dataset: Dataset, poisoning: Poisoning, found: Detection) -
     scores = found.scores.where(found.flagged, torch.tensor(-torch.inf))
     order = scores.argsort(descending=True, stable=True)[: min(EXAMPLES, int(found.flagged.sum()))]
     return tuple(_example(dataset, poisoning, int(i), float(found.scores[i])) for i in order)
+
+
+def adversarial_examples(made: Assault) -> tuple[Example, ...]:
+    """Return the first test images that an attack fooled the model on."""
+    fooled = (made.right & ~made.robust).nonzero().flatten()[:EXAMPLES]
+    images = made.images[fooled].mul(255).round().to(torch.uint8)
+    return tuple(
+        Example(
+            image=image.numpy(),
+            index=int(made.index[i]),
+            true_label=int(made.labels[i]),
+            given_label=int(made.labels[i]),
+            poisoned=None,
+            original=made.originals[i].numpy(),
+            predicted_label=int(made.predicted[i]),
+        )
+        for i, image in zip(fooled, images, strict=True)
+    )
 
 
 def trigger_arrays(trigger: Trigger | None) -> dict[str, Any]:

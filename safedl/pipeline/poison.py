@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from safedl import catalog
-from safedl.attacks import load as load_attack
+from safedl.attacks import load_poison
 from safedl.attacks.contract import AttackContext, Poisoning, Trigger
 from safedl.attacks.sources import assign_sources
 from safedl.cache import digest
@@ -40,7 +40,7 @@ def draw(
             clean_model=clean_model.clone() if clean_model else None,
             progress=bench.progress,
         )
-        poisoning = load_attack(spec)(train, spec.params.model_validate(params), context)
+        poisoning = load_poison(spec)(train, spec.params.model_validate(params), context)
         rng = torch.Generator().manual_seed(bench.seed)
         sources = assign_sources(poisoning.data, poisoning.mask, rng).sources
         _save(folder, train, poisoning, sources)

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from safedl import catalog, reports
 from safedl.attacks.contract import Poisoning
-from safedl.data.imageset import Dataset
+from safedl.catalog.settings import ModelSettings
+from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses import load as load_defense
 from safedl.defenses.contract import Detection, Findings, Repaired, Scenario, Trained
+from safedl.defenses.guard import Guard
 from safedl.errors import SafedlError
 from safedl.evaluation import metrics
 from safedl.models.classifier import Classifier
-from safedl.pipeline import picture
+from safedl.pipeline import evasion, picture
 from safedl.pipeline.lab import Lab
 from safedl.pipeline.poison import draw
 from safedl.plan import PERFECT, Stage
@@ -87,6 +89,8 @@ class _Execution:
         return self._outcome(model, values, seconds, details=details)
 
     def _attack(self) -> Outcome:
+        if self.stage.category == "evasion":
+            return self._evasion()
         clean = self._clean_model()
         start = time.perf_counter()
         poisoning = self._poisoning(self.own, clean)
@@ -116,19 +120,11 @@ class _Execution:
         )
 
     def _defense(self) -> Outcome:
-        assert self.stage.defense is not None
-        spec = catalog.defense(self.stage.defense)
+        if self.stage.category == "evasion":
+            return self._evasion_defense()
         poisoning, attacked = self._attacked()
-        scenario = Scenario(
-            data=poisoning.data,
-            trusted=self.dataset.trusted,
-            classes=self.dataset.classes,
-            model=attacked.clone(),
-            bench=self.own,
-            clean_model=self._clean_model if spec.clean_model else None,
-        )
         start = time.perf_counter()
-        result = load_defense(spec)(scenario, spec.params.model_validate(dict(self.stage.params)))
+        result = self._defend(poisoning.data, attacked)
         if isinstance(result, Detection):
             return self._removal(result, poisoning, start)
         seconds = self._cost(self.own, start)
@@ -161,6 +157,66 @@ class _Execution:
             flagged=found.flagged.numpy(),
         )
 
+    def _evasion(self) -> Outcome:
+        """An attack at test time: the clean model stays as it is, the test images change."""
+        assert self.stage.attack is not None and self.job.parent is not None
+        model = self._clean_model()
+        start = time.perf_counter()
+        made = evasion.assault_clean(*self._assault(model))
+        seconds = self._cost(self.own, start)
+        values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
+        seen = effect("adversarial", self.job.parent["metrics"], values)
+        details = {**evasion.facts(made), "effective": seen.effective}
+        return self._assaulted(model, made, values, seconds, details, (seen.sentence,))
+
+    def _evasion_defense(self) -> Outcome:
+        clean = self._clean_model()
+        undefended = evasion.assault_clean(*self._assault(clean, self.shared))
+        start = time.perf_counter()
+        result = self._defend(self.dataset.train, clean)
+        seconds = self._cost(self.own, start)
+        assert isinstance(result, Trained | Guard)
+        model = result.model if isinstance(result, Trained) else result
+        made = evasion.assault(*self._assault(model))
+        values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
+        weaker, notes = evasion.against_guard(*self._assault(model), undefended, made)
+        self._keep_model(model)
+        details = {
+            **result.details, **evasion.facts(made), **evasion.certificate(model, self.dataset.test, self.own),
+        }  # fmt: skip
+        return self._assaulted(model, made, values | weaker, seconds, details, notes)
+
+    def _assault(
+        self, model: Classifier, bench: Workbench | None = None
+    ) -> tuple[str, dict[str, Any], Classifier, Dataset, Workbench, evasion.Substitute]:
+        assert self.stage.attack is not None
+        return (
+            self.stage.attack, self._attack_stage_params(), model, self.dataset, bench or self.own, self._substitute,
+        )  # fmt: skip
+
+    def _substitute(self, name: str, params: Mapping[str, Any]) -> Classifier:
+        """Return a model of the attacker's own, trained on the clean training set from another seed."""
+        bench = self.lab.bench(
+            self.job.stage.seed + 1, self.job.device, self.progress, self.job.uid,
+            ModelSettings(name=name, params=dict(params)),
+        )  # fmt: skip
+        return bench.fit(self.dataset.train, phase="substitute")
+
+    def _assaulted(
+        self,
+        model: Classifier,
+        made: evasion.Assault,
+        values: dict[str, float],
+        seconds: float,
+        details: Mapping[str, Any],
+        notes: tuple[str, ...],
+    ) -> Outcome:
+        return self._outcome(
+            model, values, seconds, details=details, notes=notes,
+            examples=picture.adversarial_examples(made),
+            attacked=made.index.numpy(), attacked_labels=made.labels.numpy(), robust=made.index[made.robust].numpy(),
+        )  # fmt: skip
+
     def _bound(self) -> Outcome:
         poisoning, _ = self._attacked()
         start = time.perf_counter()
@@ -180,6 +236,20 @@ class _Execution:
         return self._outcome(model, values, seconds, details=dict(self.stage.params))
 
     # --- what they share
+
+    def _defend(self, data: ImageSet, model: Classifier) -> Any:
+        """Return what the stage's defense makes of a training set and the model trained on it."""
+        assert self.stage.defense is not None
+        spec = catalog.defense(self.stage.defense)
+        scenario = Scenario(
+            data=data,
+            trusted=self.dataset.trusted,
+            classes=self.dataset.classes,
+            model=model.clone(),
+            bench=self.own,
+            clean_model=self._clean_model if spec.clean_model else None,
+        )
+        return load_defense(spec)(scenario, spec.params.model_validate(dict(self.stage.params)))
 
     def _clean_model(self) -> Classifier:
         return self.shared.fit(self.dataset.train, phase="clean model")

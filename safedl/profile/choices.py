@@ -17,18 +17,10 @@ from safedl.profile.problems import Problem, mapping, quoted, validate
 from safedl.profile.schema import AttackChoice, DefenseChoice
 
 _ATTACK_NAMES: dict[str, str] = {
-    **{name: spec.name for spec in catalog.ATTACKS.values() for name in (spec.name, *spec.aliases)},
-    **{name: name for name in catalog.PLANNED_ATTACKS},
+    name: spec.name for spec in catalog.ATTACKS.values() for name in (spec.name, *spec.aliases)
 }
-_DEFENSE_NAMES = (*catalog.DEFENSES, *catalog.PLANNED_DEFENSES)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The attacks to run, and one line for each choice that cannot be simulated."""
-
-    attacks: tuple[AttackChoice, ...]
-    skipped: tuple[str, ...]
+_DEFENSE_NAMES = tuple(catalog.DEFENSES)
+"""A tuple, so that anything a profile holds can be looked for in it."""
 
 
 @dataclass(frozen=True)
@@ -39,28 +31,24 @@ class _Entry:
     values: Mapping[str, Any]
 
 
-def attack_choices(document: Mapping[Any, Any], context: Mapping[str, Any], problems: list[Problem]) -> Chosen:
+def attack_choices(
+    document: Mapping[Any, Any], context: Mapping[str, Any], problems: list[Problem]
+) -> tuple[AttackChoice, ...]:
     """Return what the two sections choose. What is wrong with them is added to `problems`.
 
     `context` holds `num_classes` and `model` as far as they are known, see `safedl.catalog.spec.Params`.
     """
     parameters = _entries(document, "attack_overrides", problems)
     defenses = _entries(document, "defense_config", problems)
-    attacks, skipped = [], []
-    for name in dict.fromkeys([*parameters, *defenses]):
-        spec = catalog.ATTACKS.get(name)
-        if spec is None:
-            skipped.append(f"attack {name}: not available yet, nor the defenses against it")
-            if name in defenses:
-                _named_defenses(defenses[name], problems)
-            continue
+    attacks = []
+    specs = [catalog.ATTACKS[name] for name in dict.fromkeys([*parameters, *defenses])]
+    categories = list(dict.fromkeys(spec.category for spec in specs))
+    for spec in sorted(specs, key=lambda spec: categories.index(spec.category)):  # as a written profile has them
+        name = spec.name
         params = _attack_params(spec, parameters.get(name), context, problems)
-        chosen: list[DefenseChoice] = []
-        if name in defenses:
-            chosen, planned = _defenses(spec, defenses[name], context, problems)
-            skipped += [f"defense {defense} against {name}: not available yet" for defense in planned]
+        chosen = _defenses(spec, defenses[name], context, problems) if name in defenses else []
         attacks.append(AttackChoice(spec, params, tuple(chosen)))
-    return Chosen(tuple(attacks), tuple(skipped))
+    return tuple(attacks)
 
 
 def _entries(document: Mapping[Any, Any], section: str, problems: list[Problem]) -> dict[str, _Entry]:
@@ -81,18 +69,13 @@ def _entries(document: Mapping[Any, Any], section: str, problems: list[Problem])
                 problems.append(
                     Problem(place, f"unknown attack {quoted(key)}.{nearest(key, _ATTACK_NAMES)} Known: {known}")
                 )
-            elif (home := _home(name)) != category:
+            elif (home := catalog.ATTACKS[name].category) != category:
                 problems.append(Problem(place, f"{name} is no attack of {spelling}; it belongs under {home}"))
             elif name in entries:
                 problems.append(Problem(place, f"{name} stands there twice, also as {entries[name].path}"))
             else:
                 entries[name] = _Entry(place, mapping(values, place, problems))
     return entries
-
-
-def _home(attack: str) -> str:
-    spec = catalog.ATTACKS.get(attack)
-    return spec.category if spec else catalog.PLANNED_ATTACKS[attack]
 
 
 def _attack_params(
@@ -119,27 +102,24 @@ def _attack_params(
 
 def _defenses(
     spec: AttackSpec, entry: _Entry, context: Mapping[str, Any], problems: list[Problem]
-) -> tuple[list[DefenseChoice], list[str]]:
-    """Return the defenses to run against an attack, and those that are not available yet."""
+) -> list[DefenseChoice]:
+    """Return the defenses to run against an attack."""
     running, sections = _named_defenses(entry, problems)
-    chosen, planned = [], []
+    chosen = []
     others = {name: other.params for name, other in catalog.DEFENSES.items()}
     for name in dict.fromkeys([*running, *sections]):
         place = f"{entry.path}.{name}"
-        defense = catalog.DEFENSES.get(name)
-        targets = defense.applies_to if defense else catalog.PLANNED_DEFENSES[name]
-        if spec.name not in targets:
+        defense = catalog.DEFENSES[name]
+        if spec.name not in defense.applies_to:
             fitting = ", ".join(d.name for d in catalog.defenses_for(spec.name)) or "none"
             problems.append(Problem(place, f"does not apply to {spec.name}; defenses that do: {fitting}"))
-        elif defense is None:
-            planned += [name] if name in running else []
         else:
             values = mapping(sections.get(name), place, problems)
             what = f"parameter of {name}"
             params = validate(defense.params, values, place, problems, what=what, others=others, context=context)
             if params is not None and name in running:
                 chosen.append(DefenseChoice(defense, params))
-    return chosen, planned
+    return chosen
 
 
 def _named_defenses(entry: _Entry, problems: list[Problem]) -> tuple[list[str], dict[str, Any]]:

@@ -82,12 +82,12 @@ def check(document: Mapping[Any, Any], origin: Path | None = None) -> Profile:
         model=model,
         training=_over_recipe(training, dataset),
         acceptance=acceptance or AcceptanceSettings(),
-        attacks=chosen.attacks,
+        attacks=chosen,
         threat_model=threat_model,
         risk_analysis=risk_analysis,
         document=document,
-        skipped=(*chosen.skipped, *threats_skipped),
-        missing=_missing(dataset, model, bool(chosen.attacks or chosen.skipped)),
+        skipped=tuple(threats_skipped),
+        missing=_missing(dataset, model, bool(chosen)),
         notes=(*_near_misses(document), *threat_notes),
     )
 

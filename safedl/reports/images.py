@@ -52,6 +52,11 @@ def overlay(image: NDArray[np.uint8], trigger: NDArray[Any], mask: NDArray[Any])
     return to_uint8(image / 255 * (1 - mask) + trigger * mask)
 
 
+def difference(original: NDArray[np.uint8], image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Return image - original, uint8 [C, H, W], `factor` times and around a middle grey."""
+    return to_uint8(0.5 + factor * (image.astype(np.float32) - original) / 255)
+
+
 def _colours(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return [C, H, W] as [H, W, 3]."""
     if len(image) != 3:

@@ -34,6 +34,8 @@ class Outcome:
     """A finished run, before anything is written.
 
     `scores`: float [N]; `labels`: int64 [N], as the victim sees them; `poisoned`, `flagged`: bool [N];
+    `attacked`, `attacked_labels`, `robust`: int64, positions and classes of the test images attacked, and positions of
+    those still classified right;
     `histograms`: one-dimensional values by name; `trigger`: float [C, H, W] in [0, 1];
     `trigger_mask`: float [1, H, W] in [0, 1], the trigger's opacity.
     """
@@ -69,6 +71,9 @@ class Outcome:
     labels: NDArray[Any] | None = None
     poisoned: NDArray[Any] | None = None
     flagged: NDArray[Any] | None = None
+    attacked: NDArray[Any] | None = None
+    attacked_labels: NDArray[Any] | None = None
+    robust: NDArray[Any] | None = None
     histograms: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     trigger: NDArray[Any] | None = None
     trigger_mask: NDArray[Any] | None = None

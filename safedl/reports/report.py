@@ -10,7 +10,7 @@ from safedl.catalog import AttackSpec, DefenseSpec
 from safedl.plan import PERFECT, RANDOM
 from safedl.reports import tables
 from safedl.reports.markdown import Markup, blocks, bullets, escape, image, page, section, table
-from safedl.reports.result import example_key
+from safedl.reports.result import ENLARGED, example_key
 
 Document = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def render(document: Document) -> str:
         section("Before and after" if document["kind"] != "baseline" else "Metrics", tables.comparison(document)),
         section("Per class", tables.classes(document)),
         section("Detection", tables.detection(document)),
-        section("Examples" if document["kind"] == "attack" else "Removed samples", _examples(pictured)),
+        section("Removed samples" if "num_removed" in document else "Examples", _examples(document, pictured)),
         section("Trigger", _trigger(document)),
         section("Histograms", _histograms(document)),
         section("Details of the method", tables.details(document)),
@@ -85,6 +85,9 @@ def _summary(document: Document) -> list[str]:
         tables.sentence(tables.title(name), before.get(name), document["metrics"].get(name))
         for name in ("clean_accuracy", "asr", "adversarial_accuracy")
     ]
+    if "adversarial_low" in document:
+        low, high, images = (document[name] for name in ("adversarial_low", "adversarial_high", "test_images"))
+        lines.append(f"{images} test images were attacked: the 95 % interval is {low:.3f} to {high:.3f}.")
     total, poisoned = document.get("num_total_samples"), document.get("num_poisoned_samples")
     if document["kind"] == "attack" and poisoned is not None:
         lines.insert(0, f"{poisoned} of {total} training samples were poisoned.")
@@ -105,10 +108,13 @@ def _removal(document: Document, total: int | None, poisoned: int | None) -> lis
     return lines
 
 
-def _examples(pictured: list[dict[str, Any]]) -> Markup:
+def _examples(document: Document, pictured: list[dict[str, Any]]) -> Markup:
     if not pictured:
         return Markup("")
-    return blocks("Of two pictures side by side, the left one is the original.", tables.examples(pictured))
+    legend = "Of two pictures side by side, the left one is the original."
+    if document["category"] == "evasion":
+        legend = f"From left to right: the original, the perturbation ×{ENLARGED} around grey, the adversarial image."
+    return blocks(legend, tables.examples(pictured))
 
 
 def _trigger(document: Document) -> str:
@@ -134,4 +140,4 @@ def _setting(document: Document) -> Markup:
 
 def _terms(document: Document) -> Markup:
     used = [name for name in tables.TERMS if name in document["metrics"]]
-    return bullets(f"{tables.METRICS.get(name) or tables.DETECTION[name]}: {tables.TERMS[name]}." for name in used)
+    return bullets(f"{tables.DETECTION.get(name) or tables.title(name)}: {tables.TERMS[name]}." for name in used)

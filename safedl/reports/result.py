@@ -13,6 +13,8 @@ Document = dict[str, Any]
 EXAMPLES = "examples"
 HISTOGRAMS = "histograms"
 """Folders of a run's pictures."""
+ENLARGED = 10
+"""How many times larger than it is a perturbation is shown."""
 
 
 def build(outcome: Outcome, pictures: Pictures) -> Document:
@@ -61,10 +63,10 @@ def own_params(params: Mapping[str, Any], kind: str) -> dict[str, Any]:
 
 def example_key(document: Mapping[str, Any]) -> str:
     """Return the key under which a document lists its example pictures."""
-    if document["kind"] != "attack":
-        return "example_removed"
     if document["category"] == "evasion":
         return "example_adversarial_samples"
+    if document["kind"] != "attack":
+        return "example_removed"
     return "example_flips" if document["attack"] == "label_flipping" else "example_poisoned_samples"
 
 
@@ -115,7 +117,7 @@ def _performance(outcome: Outcome) -> dict[str, Any]:
 
 
 def _removal(outcome: Outcome) -> dict[str, Any]:
-    """Return how many samples were poisoned, and which were removed."""
+    """Return how many samples were poisoned, which were removed, and which test images withstood an attack."""
     result: dict[str, Any] = {}
     if outcome.poisoned is not None:
         result |= {
@@ -129,12 +131,18 @@ def _removal(outcome: Outcome) -> dict[str, Any]:
         }
         if outcome.poisoned is not None:
             result["num_removed_poisoned"] = int((outcome.flagged & outcome.poisoned).sum())
+    if outcome.attacked is not None:
+        result |= {
+            "attacked_indices": outcome.attacked,
+            "attacked_labels": outcome.attacked_labels,
+            "robust_indices": outcome.robust,
+        }
     return result
 
 
 def _pictures(outcome: Outcome, pictures: Pictures) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    if outcome.kind == "attack" or outcome.flagged is not None:
+    if outcome.kind == "attack" or outcome.flagged is not None or outcome.attacked is not None:
         key = example_key({"kind": outcome.kind, "category": outcome.category, "attack": outcome.attack})
         result[key] = [
             _example(example, path, outcome.classes)
@@ -205,6 +213,8 @@ def _defense_keys(outcome: Outcome, own: Mapping[str, Any]) -> dict[str, Any]:
             return {"pruning_ratio": own.get("pruning_ratio")} | dict.fromkeys(
                 ("pruned_layer", "num_neurons_pruned", "pruned_neuron_indices")
             )
+        case "randomized_smoothing":
+            return {"sigma": own.get("sigma"), "num_samples": own.get("num_samples")}
         case "model_inspection":
             return {"histogram_path": HISTOGRAMS, "layers_inspected": own.get("layers")} | dict.fromkeys(
                 ("suspicious_layers", "layer_stats")

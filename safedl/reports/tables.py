@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safedl.plan import PERFECT, RANDOM
-from safedl.reports.markdown import NOTHING, Markup, blocks, difference, exact, image, number, section, table
+from safedl.reports.markdown import Markup, blocks, difference, exact, image, number, section, table
 
 Document = Mapping[str, Any]
 
@@ -15,13 +15,18 @@ METRICS = {
     "asr": "Attack success rate (ASR)",
     "robust_accuracy": "Robust accuracy",
     "adversarial_accuracy": "Adversarial accuracy",
+    "static_adversarial_accuracy": "Accuracy on images made for the undefended model",
+    "naive_adversarial_accuracy": "Accuracy under an attack unaware of the defense",
     "source_target_rate": "Source-to-target rate",
 }
 TERMS = {
     "clean_accuracy": "share of untouched test images that are classified correctly",
     "asr": "share of triggered test images, whose true class is not the target, that are classified as the target",
     "robust_accuracy": "share of triggered test images that are still classified as their true class",
-    "adversarial_accuracy": "share of adversarial test images that are classified correctly",
+    "adversarial_accuracy": "share of the attacked test images that are classified correctly before and after",
+    "static_adversarial_accuracy": "the same for adversarial images that were made for the undefended model",
+    "naive_adversarial_accuracy": "the same for an attacker who differentiates the defended model as it stands",
+    "success_rate": "share of the images classified correctly before the attack that are not after it",
     "source_target_rate": "share of the source classes' test images that are given the planted wrong label",
     "tpr": "share of the poisoned samples that were flagged",
     "fpr": "share of the clean samples that were flagged",
@@ -100,7 +105,8 @@ def examples(entries: list[dict[str, Any]]) -> Markup:
     """Return example pictures with their labels, and whether they really were poisoned."""
     scored = any(entry["score"] is not None for entry in entries)
     predicted = any("predicted_label" in entry for entry in entries)
-    header = ["Picture", "Sample", "True label", "Given label", "Really poisoned"]
+    trained = any(entry["poisoned"] is not None for entry in entries)
+    header = ["Picture", "Sample", "True label", *(["Given label", "Really poisoned"] if trained else [])]
     header += [*(["Predicted label"] if predicted else []), *(["Score"] if scored else [])]
     rows = []
     for entry in entries:
@@ -108,8 +114,7 @@ def examples(entries: list[dict[str, Any]]) -> Markup:
             image(f"sample {entry['index']}", entry["path"]),
             entry["index"],
             entry["true_class"],
-            entry["given_class"],
-            Markup(NOTHING) if entry["poisoned"] is None else entry["poisoned"],
+            *([entry["given_class"], entry["poisoned"]] if trained else []),
         ]
         row += [entry.get("predicted_class")] if predicted else []
         row += [entry["score"]] if scored else []

@@ -35,14 +35,20 @@ def write(folder: Path, outcome: Outcome) -> result.Document:
 
 
 def _draw_examples(outcome: Outcome) -> list[tuple[str, bytes]]:
-    """Return path and picture of each example; where poisoning changed the image, the original stands to its left."""
-    from safedl.reports.images import grid
+    """Return path and picture of each example; where the image was changed, the original stands to its left.
+
+    Between an adversarial image and its original stands their difference, enlarged.
+    """
+    from safedl.reports.images import difference, grid
 
     drawn = []
     for position, example in enumerate(outcome.examples, start=1):
         images = [example.image]
         if example.original is not None and (example.original != example.image).any():
-            images.insert(0, example.original)
+            between = []
+            if outcome.category == "evasion":
+                between = [difference(example.original, example.image, result.ENLARGED)]
+            images = [example.original, *between, example.image]
         name = files.file_name(position, f"sample_{example.index}")
         drawn.append((f"{result.EXAMPLES}/{name}", grid(images)))
     return drawn

@@ -10,7 +10,7 @@ from safedl import catalog
 
 @dataclass(frozen=True)
 class ThreatCategory:
-    """A kind of threat; `attacks` are the simulations that show it, as far as the catalog has them."""
+    """A kind of threat; `attacks` are the simulations that show it first, as far as the catalog has them."""
 
     name: str
     title: str
@@ -50,7 +50,7 @@ CATEGORIES: dict[str, ThreatCategory] = {
             "evasion_attacks",
             "Evasion",
             "Images are changed so little that people do not notice, and the model errs.",
-            ("fgsm", "pgd"),
+            ("fgsm", "pgd", "square"),
         ),
         ThreatCategory(
             "model_stealing",

@@ -19,10 +19,18 @@ from safedl.training.precision import resolve
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Takes logits float32 [B, K] and labels int64 [B]; returns the mean loss, a scalar."""
 
+Objective = Callable[[Classifier, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""Takes the model in training mode, images [B, C, H, W] in [0, 1], labels int64 [B] and the fit's CPU generator.
+
+Returns logits [B, K], from which training accuracy is counted, and the mean loss, a scalar. Runs under the loop's
+autocast, whose cache of lowered weights is shared by all forward passes: none of them may run under `no_grad`.
+"""
+
 
 def to_float(images: Tensor, device: torch.device) -> Tensor:
-    """Return uint8 images [B, C, H, W] as float32 in [0, 1] on `device`, channels last in memory."""
-    batch = images.to(device, non_blocking=True).float().div_(255)
+    """Return images [B, C, H, W], uint8 or float in [0, 1], as float32 in [0, 1] on `device`, channels last."""
+    batch = images.to(device, non_blocking=True)
+    batch = batch.float().div_(255) if batch.dtype == torch.uint8 else batch.float()
     return batch.contiguous(memory_format=torch.channels_last)
 
 
@@ -34,15 +42,18 @@ def fit(
     device: torch.device,
     seed: int,
     loss: Loss = F.cross_entropy,
+    objective: Objective | None = None,
     progress: Progress = SILENT,
     phase: str = "train",
     after_step: Callable[[], None] | None = None,
 ) -> Classifier:
     """Train `model` in place on `data` and return it in eval mode.
 
-    Order of the images and augmentation come from `seed` alone. `after_step` runs after each optimiser step
+    Order of the images, augmentation and what the objective draws come from `seed` alone. `objective` replaces the
+    loss of the plain images by one that may make images of its own. `after_step` runs after each optimiser step
     (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop.
     """
+    objective = objective or _plain(loss)
     model.to(device).to(memory_format=torch.channels_last).train()
     rng = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(model, settings)
@@ -63,8 +74,7 @@ def fit(
             batch = to_float(augment(images[index], settings.augment, rng), device)
             target = labels[index].to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=low_precision):
-                logits = model(batch)
-            value = loss(logits.float(), target)
+                logits, value = objective(model, batch, target, rng)
             optimizer.zero_grad(set_to_none=True)
             value.backward()
             optimizer.step()
@@ -77,6 +87,14 @@ def fit(
         progress.metric(f"{phase}.loss", epoch + 1, float(losses) / len(data))
         progress.metric(f"{phase}.accuracy", epoch + 1, float(hits) / len(data))
     return model.eval()
+
+
+def _plain(loss: Loss) -> Objective:
+    def objective(model: Classifier, images: Tensor, labels: Tensor, _rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        logits = model(images)
+        return logits, loss(logits.float(), labels)
+
+    return objective
 
 
 def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:

@@ -17,7 +17,7 @@ BATCH = 512
 def predict(
     model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT, phase: str = "evaluate"
 ) -> Tensor:
-    """Return logits float32 [N, K] on the CPU for uint8 images [N, C, H, W]."""
+    """Return logits float32 [N, K] on the CPU for images [N, C, H, W], uint8 or float in [0, 1]."""
     model.to(device).eval()
     parts = []
     for start in range(0, len(images), BATCH):

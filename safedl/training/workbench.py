@@ -41,6 +41,14 @@ class NamedLoss:
     function: loop.Loss
 
 
+@dataclass(frozen=True)
+class NamedObjective:
+    """What is made of a batch instead of the loss of its images. Its name tells its parameters, for cache keys."""
+
+    name: str
+    function: loop.Objective
+
+
 CROSS_ENTROPY = NamedLoss("cross_entropy", F.cross_entropy)
 
 
@@ -71,6 +79,7 @@ class Workbench:
         *,
         model: Classifier | None = None,
         loss: NamedLoss = CROSS_ENTROPY,
+        objective: NamedObjective | None = None,
         phase: str = "train",
         seed: int | None = None,
         after_step: Callable[[], None] | None = None,
@@ -78,7 +87,8 @@ class Workbench:
     ) -> Classifier:
         """Train a fresh model - or `model`, in place - by the common recipe and return it in eval mode.
 
-        `overrides` replace fields of the recipe (`epochs=20, learning_rate=0.01`). Raises `Cancelled`.
+        `overrides` replace fields of the recipe (`epochs=20, learning_rate=0.01`). An `objective` takes the
+        place of `loss`. Raises `Cancelled`.
         """
         settings = TrainingSettings.model_validate({**self.training.model_dump(), **overrides})
         seed = self.seed if seed is None else seed
@@ -86,14 +96,15 @@ class Workbench:
         def train(start: Classifier) -> Classifier:
             return loop.fit(
                 start, data, settings, device=self.device, seed=seed, loss=loss.function,
+                objective=objective.function if objective else None,
                 progress=self.progress, phase=phase, after_step=after_step,
             )  # fmt: skip
 
         if model is not None or after_step is not None:
             return train(model or self.build(seed))
-        key = self._key(
+        key = self.key(
             settings.model_dump(exclude={"seed", "precision"}), resolve(settings.precision, self.device),
-            seed, loss.name, tensor_digest(data.images, data.labels),
+            seed, (objective or loss).name, tensor_digest(data.images, data.labels),
         )  # fmt: skip
         if self.cache is None:
             return train(self.build(seed))
@@ -114,15 +125,16 @@ class Workbench:
         def build(folder: Path) -> None:
             torch.save(predict.features(model, images, self.device, self.progress), folder / "features.pt")
 
-        artifact = self.artifact("features", self._key(model_digest(model), tensor_digest(images)), build)
+        artifact = self.artifact("features", self.key(model_digest(model), tensor_digest(images)), build)
         loaded: Tensor = torch.load(artifact.path / "features.pt", weights_only=True, map_location="cpu")
         return loaded
 
     def predict(self, model: Classifier, images: Tensor) -> Tensor:
-        """Return logits float32 [N, K] of uint8 images [N, C, H, W]."""
+        """Return logits float32 [N, K] of images [N, C, H, W], uint8 or float in [0, 1]."""
         return predict.predict(model, images, self.device, self.progress)
 
-    def _key(self, *parts: Any) -> str:
+    def key(self, *parts: Any) -> str:
+        """Return the key of an artifact that depends on `parts`, the model's architecture, and the numerics."""
         torch_version = ".".join(torch.__version__.split(".")[:2])
         return digest([VERSION, torch_version, self.device.type, self.threads, self.model_id, *parts])
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from safedl.attacks.contract import Poisoning, Trigger
 from safedl.data.imageset import Dataset
 from safedl.evaluation.metrics import (
+    adversarial_metrics,
     asr_counts,
+    attack_facts,
     backdoor_metrics,
     clean_metrics,
     detection_metrics,
@@ -107,3 +109,24 @@ def test_evaluate_gives_what_applies(digits: Dataset, bench: Workbench, clean_mo
     assert metrics["source_target_rate"] < 0.1
     assert metrics["clean_accuracy"] == baseline["clean_accuracy"]
     assert all(math.isfinite(value) for value in metrics.values())
+
+
+def test_attack_facts_count_only_what_was_right_before() -> None:
+    right, robust = torch.tensor([True, True, True, False]), torch.tensor([True, False, False, False])
+    change = torch.zeros(4, 1, 1, 2)
+    change[1], change[2] = torch.tensor([0.3, 0.4]), torch.tensor([0.0, 0.1])
+    facts = attack_facts(right, robust, change, torch.tensor([10, 2, 3, 99]))
+    assert facts["sampled_accuracy"] == 0.75
+    assert facts["success_rate"] == pytest.approx(2 / 3)
+    assert facts["queries_mean"] == 5
+    assert facts["perturbation_l2"] == pytest.approx((0.5 + 0.1) / 2)
+    assert facts["perturbation_linf"] == pytest.approx((0.4 + 0.1) / 2)
+    assert facts["adversarial_low"] < 0.25 < facts["adversarial_high"]
+
+
+def test_adversarial_accuracy_is_given_per_class() -> None:
+    robust = torch.tensor([True, False, True])
+    found = adversarial_metrics(robust, torch.tensor([0, 0, 1]), ("a", "b", "c"))
+    assert found == {
+        "adversarial_accuracy": pytest.approx(2 / 3), "adversarial_accuracy.a": 0.5, "adversarial_accuracy.b": 1.0,
+    }  # fmt: skip

@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "name with a control character": (("name",), "a\x1b[2J", "name: 'a\\x1b[2J' is not allowed"),
     "name is a number": (("name",), 7, "name: 7 is not text; put it in quotes"),
     "empty name": (("name",), " ", "name: it is empty"),
-    "planned defense against another attack": (
+    "evasion defense against a backdoor": (
         (*DEFENSES, "jpeg_preprocessing"), {},
         "defense_config.backdoor.static_patch.jpeg_preprocessing: does not apply to static_patch; ",
     ),
@@ -242,10 +242,9 @@ def test_full_published_profile_loads() -> None:
     assert set(inspection.params.model_dump()["layers"]) == {"conv.0", "fc.1"}
     assert profile.risk_analysis["summary"]["static_patch"]["risk_score"] == 1.71
     assert profile.missing == profile.notes == ()
-    planned = [a for a in ("pgd", "spsa") if a not in names]
-    assert [line for line in profile.skipped if line.startswith("attack ")] == [
-        f"attack {name}: not available yet, nor the defenses against it" for name in planned
-    ]
+    assert names["pgd"] == ["adversarial_training", "randomized_smoothing"]
+    assert names["spsa"] == ["gradient_masking", "jpeg_preprocessing"]
+    assert not [line for line in profile.skipped if line.startswith("attack ")]
 
 
 def test_early_published_profile_loads() -> None:

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from safedl.events import HEADLINES
 from safedl.text import duration, one_line, shown
 from tui.panes.start import StartMixin
 from tui.services.follow import OPEN, ExperimentState, StageState, past, stage_order
@@ -378,6 +379,5 @@ a shows them all, also those that were started elsewhere or have ended."""
 def _outcome(stage: StageState) -> str:
     if stage.error:
         return one_line(stage.error)
-    names = {"clean_accuracy": "accuracy", "asr": "ASR", "tpr": "TPR", "fpr": "FPR"}
-    found = [f"{word} {shown(stage.metrics[name])}" for name, word in names.items() if name in stage.metrics]
+    found = [f"{word} {shown(stage.metrics[name])}" for name, word in HEADLINES.items() if name in stage.metrics]
     return "  ".join(found)

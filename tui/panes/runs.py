@@ -32,10 +32,11 @@ NOTHING = "No runs yet. Press 4, then r: pick a profile and run it."
 SORTS = {
     "when": "when it was planned", "attack": "attack", "defense": "defense", "dataset": "data set", "model": "model",
     "status": "state", "seed": "seed", "clean_accuracy": "clean accuracy", "asr": "attack success rate",
-    "tpr": "detection: true positives", "fpr": "detection: false positives", "score.final": "final score",
-    "seconds": "seconds", "memory_mb": "memory",
+    "adversarial_accuracy": "adversarial accuracy", "tpr": "detection: true positives",
+    "fpr": "detection: false positives", "score.final": "final score", "seconds": "seconds", "memory_mb": "memory",
 }  # fmt: skip
 HEADINGS = {"when": "when", "dataset": "data", "model": "model", "seed": "seed", "clean_accuracy": "acc", "asr": "ASR",
+            "adversarial_accuracy": "adv",
             "status": "state", "seconds": "secs", "attack": "attack / defense", "kind": "kind"}  # fmt: skip
 
 
@@ -97,6 +98,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             Column("seed", 4, lambda r: r.record.seed, right=True, least=100),
             Column("acc", 5, lambda r: _share(r, "clean_accuracy"), right=True),
             Column("ASR", 5, lambda r: _share(r, "asr"), right=True),
+            Column("adv", 5, lambda r: _share(r, "adversarial_accuracy"), right=True, least=130),
             Column("secs", 6, _seconds, right=True, least=100),
             Column("state", 9, _state, wide=13),
         ]

@@ -1,0 +1,1 @@
+"""One file per attack; `batches` runs any of them over many images."""

@@ -1,0 +1,183 @@
+"""Attacks at test time: which images they are tried on, what they reach, and what of it is an illusion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from safedl import catalog
+from safedl.attacks import load_perturb
+from safedl.attacks.contract import EvasionContext
+from safedl.attacks.evasion.batches import perturb_all
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses.guard import Guard
+from safedl.evaluation import metrics
+from safedl.evaluation.metrics import Metrics
+from safedl.models.classifier import Classifier
+from safedl.risk.effect import noise
+from safedl.training.fit import to_float
+from safedl.training.workbench import Workbench, model_digest
+
+Substitute = Callable[[str, Mapping[str, Any]], Classifier]
+
+
+@dataclass(frozen=True)
+class Assault:
+    """An attack against one model, on M test images.
+
+    `index`: int64 [M], their positions in the test set; `labels`: int64 [M], their true classes; `images`: float32
+    [M, C, H, W] in [0, 1], as the attack left them; `queries`: int64 [M]; `right`: bool [M], classified right before;
+    `predicted`: int64 [M], the classes given after; `originals`: uint8 [M, C, H, W].
+    """
+
+    index: Tensor
+    labels: Tensor
+    originals: Tensor
+    images: Tensor
+    queries: Tensor
+    right: Tensor
+    predicted: Tensor
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def robust(self) -> Tensor:
+        """Bool [M]: classified right before and after."""
+        return self.right & (self.predicted == self.labels)
+
+
+def assault(
+    attack: str,
+    params: Mapping[str, Any],
+    model: Classifier,
+    dataset: Dataset,
+    bench: Workbench,
+    substitute: Substitute,
+) -> Assault:
+    """Attack `model` on the test images that the parameter `max_samples` allows."""
+    spec = catalog.attack(attack)
+    checked = spec.params.model_validate(dict(params))
+    index = sample(len(dataset.test), getattr(checked, "max_samples", None), bench.seed)
+    chosen = dataset.test.select(index)
+    context = EvasionContext(
+        rng=torch.Generator().manual_seed(bench.seed),
+        num_classes=len(dataset.classes),
+        progress=bench.progress,
+        substitute=substitute if spec.access == "transfer" else None,
+    )
+    right = bench.predict(model, chosen.images).argmax(1) == chosen.labels
+    found = perturb_all(spec, load_perturb(spec), model, chosen.images, chosen.labels, checked, context, bench.device)
+    predicted = bench.predict(model, found.images).argmax(1)
+    return Assault(index, chosen.labels, chosen.images, found.images, found.queries, right, predicted, found.details)
+
+
+def assault_clean(
+    attack: str,
+    params: Mapping[str, Any],
+    model: Classifier,
+    dataset: Dataset,
+    bench: Workbench,
+    substitute: Substitute,
+) -> Assault:
+    """Attack the undefended model: made once, kept as an artifact that every defense is tried on."""
+
+    def build(folder: Path) -> None:
+        made = assault(attack, params, model, dataset, bench, substitute)
+        tensors = {n: getattr(made, n) for n in ("index", "images", "queries", "right", "predicted")}
+        torch.save({**tensors, "details": dict(made.details)}, folder / "adversarial.pt")
+
+    key = bench.key(attack, dict(params), bench.seed, model_digest(model), dataset.fingerprint)
+    path = bench.artifact("adversarial", key, build).path / "adversarial.pt"
+    kept = torch.load(path, weights_only=True, map_location="cpu")
+    chosen = dataset.test.select(kept["index"])
+    return Assault(labels=chosen.labels, originals=chosen.images, **kept)
+
+
+def sample(count: int, most: int | None, seed: int) -> Tensor:
+    """Return the positions (int64, ascending) of at most `most` of `count` test images.
+
+    A smaller sample is part of every larger one of the same seed, so that attacks share their images.
+    """
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    return order[:most].sort().values
+
+
+def measure(model: Classifier, made: Assault, test: ImageSet, bench: Workbench, classes: tuple[str, ...]) -> Metrics:
+    """Return the accuracy of a model, clean on the whole test set and adversarial on the images attacked."""
+    clean = metrics.clean_metrics(bench.predict(model, test.images), test.labels, classes)
+    return clean | metrics.adversarial_metrics(made.robust, made.labels, classes)
+
+
+def facts(made: Assault) -> dict[str, Any]:
+    """Return what the attack spent, and how sure its result is, as details."""
+    change = made.images - made.originals.float() / 255
+    return {**made.details, **metrics.attack_facts(made.right, made.robust, change, made.queries)}
+
+
+def against_guard(
+    attack: str, params: Mapping[str, Any], model: Classifier, dataset: Dataset, bench: Workbench,
+    substitute: Substitute, undefended: Assault, adaptive: Assault,
+) -> tuple[Metrics, tuple[str, ...]]:  # fmt: skip
+    """Return what weaker attackers reach against a defended model, and what the difference says.
+
+    `static_adversarial_accuracy`: on images made for the undefended model. `naive_adversarial_accuracy`: under an
+    attack that differentiates a guard as it stands, where the attack uses gradients and the guard hides its own.
+    """
+    predicted = bench.predict(model, undefended.images).argmax(1)
+    right = bench.predict(model, undefended.originals).argmax(1) == undefended.labels
+    found = {"static_adversarial_accuracy": _share(right & (predicted == undefended.labels))}
+    if isinstance(model, Guard) and model.hides_gradient and catalog.attack(attack).access == "gradient":
+        naive = assault(attack, params, _Naive(model), dataset, bench, substitute)
+        found["naive_adversarial_accuracy"] = _share(naive.robust)
+    return found, _verdict(found, _share(undefended.robust), _share(adaptive.robust), len(adaptive.robust))
+
+
+class _Naive(Guard):
+    """A guard as an attacker sees it who does not know of it: its own derivative, zero where it has none."""
+
+    def __init__(self, guard: Guard) -> None:
+        super().__init__(guard)
+        self.guard = guard
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.guard(images)
+        return logits
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        logits: Tensor = self(images)
+        return logits if logits.requires_grad else logits + 0 * images.sum()
+
+
+def _verdict(weak: Metrics, before: float, adaptive: float, count: int) -> tuple[str, ...]:
+    best = max(weak.values())
+    if best - adaptive <= noise(best, adaptive, count):
+        return ()
+    gained = adaptive - before > noise(before, adaptive, count)
+    rest = f"what is left of the gain is {adaptive - before:.3f}" if gained else "nothing is left of the gain"
+    return (
+        f"An attacker who does not know of the defense leaves an accuracy of {best:.3f}, one who does {adaptive:.3f}: "
+        f"{rest} over the undefended model's {before:.3f}.",
+    )
+
+
+def _share(values: Tensor) -> float:
+    return int(values.sum()) / max(1, len(values))
+
+
+def certificate(model: Classifier, test: ImageSet, bench: Workbench) -> dict[str, Any]:
+    """Return the certified accuracy by L2 radius of a guard that certifies, as details; empty for other models."""
+    if not isinstance(model, Guard) or not model.certify_images:
+        return {}
+    chosen = test.select(sample(len(test), model.certify_images, bench.seed))
+    radii = model.certified_radii(to_float(chosen.images, bench.device), chosen.labels, bench.progress)
+    steps = [round(0.25 * k, 2) for k in range(9)]
+    return {
+        "certified_images": len(radii),
+        "certified_accuracy_by_radius": {f"{r:g}": _share(radii >= r) for r in steps},
+        "certified_accuracy": _share(radii >= 0),
+        "certified_radius_median": float(radii.clamp_min(0).median()),
+    }

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import torch
+
+from safedl.attacks.evasion import hopskipjump
+from safedl.catalog.attacks.evasion import HopskipjumpParams
+from safedl.models.classifier import Classifier
+from tests.attacks.evasion.helpers import context, cosine, distance, linear
+
+
+def test_comes_near_the_closest_point_of_a_linear_boundary_and_ends_on_it() -> None:
+    case = linear(classes=2)
+    params = HopskipjumpParams(num_queries=4000, epsilon=None)
+    found = hopskipjump.perturb(case.model, case.images, case.labels, params, context())
+    assert (case.model(found.images).argmax(1) != case.labels).all()
+    length = distance(found.images, case.images)
+    far = case.distances() > 0.02  # nearer ones are at the mercy of rounding
+    assert far.sum() > len(far) / 2
+    assert (length[far] / case.distances()[far]).median() < 1.1
+    inside = case.images + 0.98 * (found.images - case.images)
+    assert (case.model(inside).argmax(1) == case.labels)[far].all()
+    assert (found.queries <= 4000).all()
+
+
+def test_the_normal_is_estimated_from_decisions_alone() -> None:
+    case = linear(count=6, classes=2)
+    normals = case.normals()[torch.arange(6), 1 - case.labels]
+    gaps = (case.distances() * normals.norm(dim=1)).unsqueeze(1)
+    points = case.images + (normals * gaps / normals.norm(dim=1, keepdim=True) ** 2).view_as(case.images)
+    oracle = hopskipjump._Oracle(case.model, case.labels)
+    rng = torch.Generator().manual_seed(0)
+    found = hopskipjump._estimate_normal(oracle, points, torch.arange(6), torch.full((6,), 0.05), 1500, rng)
+    assert (cosine(found, normals) > 0.95).all()
+    assert oracle.queries.tolist() == [1500] * 6
+
+
+def test_asks_for_nothing_but_the_class_and_counts_it(
+    clean_model: Classifier, digits_batch: tuple[torch.Tensor, ...]
+) -> None:
+    images, labels = (part[:8] for part in digits_batch)
+    asked: list[int] = []
+    hook = clean_model.register_forward_pre_hook(lambda _m, inputs: asked.append(len(inputs[0])))
+    params = HopskipjumpParams(num_queries=400, initial_evals=20, epsilon=None)
+    found = hopskipjump.perturb(clean_model, images, labels, params, context(num_classes=10))
+    hook.remove()
+    assert int(found.queries.sum()) == sum(asked)
+    assert found.queries.max() <= 400
+    assert (clean_model(found.images).argmax(1) != labels).float().mean() > 0.9
+    far = distance(found.images, images)
+    more = HopskipjumpParams(num_queries=1000, initial_evals=20, epsilon=None)
+    nearer = hopskipjump.perturb(clean_model, images, labels, more, context(num_classes=10))
+    assert distance(nearer.images, images).mean() < far.mean()
+
+
+def test_stops_within_epsilon_and_keeps_the_original_beyond(
+    clean_model: Classifier, digits_batch: tuple[torch.Tensor, ...]
+) -> None:
+    images, labels = digits_batch
+    params = HopskipjumpParams(num_queries=300, epsilon=1.2)
+    found = hopskipjump.perturb(clean_model, images, labels, params, context(num_classes=10))
+    length = distance(found.images, images)
+    assert length.max() <= 1.2
+    assert (length > 0).any()
+    assert found.queries[length > 0].float().mean() < found.queries.max()
+
+
+def test_where_no_noise_is_misclassified_an_image_of_another_class_is_the_start() -> None:
+    case = linear(count=30, classes=2, shape=(1, 20, 20))
+    oracle = hopskipjump._Oracle(case.model, case.labels)
+    rng = torch.Generator().manual_seed(0)
+    here, found = hopskipjump._start(oracle, case.images, 0, rng)
+    assert found.all()
+    assert (case.model(here).argmax(1) != case.labels).all()
+    assert oracle.queries.sum() == 0
+    lonely = hopskipjump._Oracle(case.model, case.labels[:1])
+    alone, missing = hopskipjump._start(lonely, case.images[:1], 0, rng)
+    assert torch.equal(alone, case.images[:1])
+    assert not missing.any()

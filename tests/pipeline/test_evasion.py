@@ -1,0 +1,153 @@
+"""Attacks at test time, end to end: what a run leaves behind, and what a guard's numbers say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from safedl.attacks.contract import EvasionContext, Perturbation
+from safedl.attacks.evasion.batches import perturb_all
+from safedl.catalog import ATTACKS
+from safedl.data.imageset import Dataset
+from safedl.defenses.guard import Guard
+from safedl.models.classifier import Classifier
+from safedl.pipeline import evasion
+from safedl.pipeline.driver import Request, drive, prepare
+from safedl.profile.load import parse
+from safedl.training.workbench import Workbench
+from safedl.workspace import Workspace
+
+PROFILE = """
+name: evasion
+dataset: {name: digits, subset: 60}
+model: {name: cnn, params: {conv_filters: 8, hidden_size: 32}}
+training: {epochs: 4, batch_size: 32, learning_rate: 0.003, precision: float32}
+attack_overrides:
+  evasion:
+    fgsm: {epsilon: 0.2, max_samples: 60}
+    pgd: {epsilon: 0.2, alpha: 0.05, num_iter: 10, max_samples: 40}
+defense_config:
+  adversarial_examples:
+    pgd:
+      defenses: [adversarial_training, gradient_masking]
+      adversarial_training: {epsilon: 0.2, num_steps: 2}
+"""
+
+
+def no_substitute(name: str, params: Any) -> Classifier:
+    raise AssertionError("only transfer attacks ask for a substitute")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace.open(tmp_path_factory.mktemp("evasion"))
+    code, _ = drive(
+        workspace, prepare(workspace, Request(profile=parse(PROFILE), device="cpu", workers=1)), lambda _: None
+    )
+    assert code == 0
+    return workspace
+
+
+def result(workspace: Workspace, name: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((workspace.results / "evasion" / name).read_text())
+    return document
+
+
+def test_an_attack_leaves_the_model_and_changes_the_images(ran: Workspace) -> None:
+    document = result(ran, "pgd/pgd_metrics.json")
+    assert document["accuracy_clean_testset"] == document["baseline"]["clean_accuracy"]
+    assert document["accuracy_adversarial_testset"] < document["sampled_accuracy"]
+    assert document["per_class_adversarial"].keys() <= set(document["class_names"])
+    assert document["perturbation_linf"] <= 0.2 + 1e-4
+    assert 0 < document["queries_mean"] <= 10
+    assert document["test_images"] == 40 == len(document["attacked_indices"])
+    robust = len(document["robust_indices"])
+    assert document["accuracy_adversarial_testset"] == robust / 40
+    assert document["adversarial_low"] <= robust / 40 < document["adversarial_high"]
+    for entry in document["example_adversarial_samples"]:
+        assert (ran.results / "evasion" / "pgd" / entry["path"]).is_file()
+        assert entry["predicted_label"] != entry["true_label"]
+
+
+def test_smaller_samples_are_part_of_larger_ones(ran: Workspace) -> None:
+    small = result(ran, "pgd/pgd_metrics.json")["attacked_indices"]
+    large = result(ran, "fgsm/fgsm_metrics.json")["attacked_indices"]
+    assert set(small) < set(large)
+    assert evasion.sample(10, None, 3).tolist() == list(range(10))
+
+
+def test_a_defense_is_attacked_anew_and_masking_is_seen_through(ran: Workspace) -> None:
+    trained = result(ran, "pgd/adversarial_training_results.json")
+    assert trained["accuracy_adversarial"] == trained["metrics"]["adversarial_accuracy"]
+    assert "static_adversarial_accuracy" in trained["metrics"]
+    masked = result(ran, "pgd/gradient_masking_results.json")
+    naive, adaptive = masked["metrics"]["naive_adversarial_accuracy"], masked["metrics"]["adversarial_accuracy"]
+    assert naive > adaptive
+    assert any("who does not know of the defense" in note for note in masked["notes"])
+
+
+def test_the_worst_case_is_at_most_the_worst_attack(ran: Workspace) -> None:
+    (case,) = json.loads((ran.results / "evasion" / "worst_case.json").read_text())
+    assert case["attacks"] == ["fgsm", "pgd"]
+    assert case["images"] == 40
+    assert case["accuracy"] <= min(case["single"].values())
+    assert "Worst case over attacks" in (ran.results / "final_report.md").read_text()
+
+
+class Steps(Guard):
+    """Rounds pixels to black and white."""
+
+    hides_gradient = True
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify((images > 0.5).float())
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        return self.classify(images + ((images > 0.5).float() - images).detach())
+
+
+def test_what_an_unaware_attacker_sees_is_told_apart(
+    digits: Dataset, bench: Workbench, clean_model: Classifier
+) -> None:
+    params = {"epsilon": 0.3, "alpha": 0.05, "num_iter": 20, "max_samples": 60}
+    guard = Steps(clean_model)
+    parts = ("pgd", params, guard, digits, bench, no_substitute)
+    undefended = evasion.assault("pgd", params, clean_model, digits, bench, no_substitute)
+    adaptive = evasion.assault(*parts)
+    weaker, notes = evasion.against_guard(*parts, undefended, adaptive)
+    assert weaker["naive_adversarial_accuracy"] > float(adaptive.robust.float().mean()) + 0.2
+    assert len(notes) == 1
+
+
+def test_what_breaks_the_rules_counts_as_failed(digits: Dataset, clean_model: Classifier) -> None:
+    images, labels = digits.test.images[:12], digits.test.labels[:12]
+
+    def cheat(model: Classifier, images: Tensor, labels: Tensor, params: Any, context: EvasionContext) -> Perturbation:
+        made = images.clone()
+        made[0], made[1, 0, 0, 0], made[2] = 2.0, float("nan"), images[2] + 0.05
+        made[3] = (images[3] + 0.01).clamp(0, 1)
+        return Perturbation(made, torch.ones(len(images), dtype=torch.int64))
+
+    spec = ATTACKS["fgsm"]
+    context = EvasionContext(torch.Generator().manual_seed(0), 10)
+    params = spec.params.model_validate({"epsilon": 0.02})
+    found = perturb_all(spec, cheat, clean_model, images, labels, params, context, torch.device("cpu"))
+    right = (clean_model(images.float() / 255).argmax(1) == labels).nonzero().flatten().tolist()
+    changed = (found.images != images.float() / 255).flatten(1).any(1).nonzero().flatten().tolist()
+    assert changed == [right[3]]
+    assert found.details["num_rejected"] == 3
+    assert found.queries.tolist() == [int(i in right) for i in range(12)]
+
+
+def test_pictures_show_original_perturbation_and_result(ran: Workspace) -> None:
+    from PIL import Image
+
+    from safedl.reports.images import GAP, SIDE
+
+    path = next((ran.results / "evasion" / "fgsm" / "examples").glob("*.png"))
+    assert Image.open(Path(path)).size == (3 * SIDE + 2 * GAP, SIDE)
