@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -20,6 +21,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
+from safedl.errors import SafedlError
 from safedl.text import one_line
 from safedl.workspace import Workspace
 from tui import theme as themes
@@ -147,9 +149,13 @@ class SafedlApp(App[None]):
         self.call_after_refresh(self.read)
 
     async def _warm_up(self) -> None:
-        """Load the database's library and the panes before they are needed, and after the first paint."""
+        """Load what is needed later, and put the first question to the store: it takes longer than the next ones."""
         for module in ("safedl.store.queries", *(spec.where.partition(":")[0] for spec in PANES)):
             await in_thread(partial(import_module, module))
+        from tui.services import runs
+
+        with suppress(SafedlError):  # whoever opens the list is told
+            await in_thread(partial(runs.read_page, self.workspace, "", runs.Order(), rows=1))
         if not gc.isenabled():  # the start was without it; what has been loaded stays
             gc.freeze()
             gc.enable()
@@ -171,7 +177,7 @@ class SafedlApp(App[None]):
         """Bring a pane to the front; it is built at its first visit."""
         switcher = self.main.query_one(ContentSwitcher)
         if not any(child.id == name for child in switcher.children):
-            await switcher.mount(self.specs[name].make())
+            await switcher.add_content(self.specs[name].make())  # not seen before it is in front: laid out once
         switcher.current = name
         pane = self.pane
         assert pane is not None

@@ -59,7 +59,7 @@ def frame(
 
 
 def invoke() -> int:
-    """Do what `sys.argv` says and return the exit code. Raises the errors of Safe-DL; mistyped options are told here."""
+    """Do what `sys.argv` says and return the exit code; raises the errors of Safe-DL."""
     try:
         status = app(standalone_mode=False)
     except typer._click.exceptions.ClickException as error:
