@@ -188,6 +188,8 @@ class SafedlApp(App[None]):
         switcher = self.main.query_one(ContentSwitcher)
         if not any(child.id == name for child in switcher.children):
             await switcher.add_content(self.specs[name].make())  # not seen before it is in front: laid out once
+        if switcher.current != name:
+            self.main.set_focus(None)  # else what is hidden takes the focus away, after the new pane has given it
         switcher.current = name
         pane = self.pane
         assert pane is not None
