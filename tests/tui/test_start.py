@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from safedl.cli import asked_for
+from safedl.cli.fullscreen import asked_for
 from safedl.workspace import Workspace
 from tests.tui.conftest import UID, FakeDriver, recorded
 from tests.tui.tmux import Tmux
@@ -21,7 +21,7 @@ LATER = ("sqlalchemy", "sqlmodel", "alembic", "numpy", "PIL", "matplotlib", "typ
 PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
-from safedl.cli import asked_for
+from safedl.cli.fullscreen import asked_for
 from tui.app import SafedlApp
 
 async def main():
