@@ -166,7 +166,7 @@ class SafedlApp(App[None]):
     async def on_event(self, event: events.Event) -> None:
         """Let keys wait for each other."""
         if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            self._keyboard.press(event)
+            await self._keyboard.press(event)
         else:
             await super().on_event(event)
 

@@ -9,12 +9,12 @@ from textual.widgets import Input
 from safedl.profile.load import load
 from safedl.workspace import Workspace
 from tests.conclusions.measured import save
-from tests.tui.conftest import app_on, until
+from tests.tui.conftest import FakeDriver, app_on, recorded, until
 from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.panes.runs import RunsPane
 from tui.widgets.filter import FilterBar
-from tui.widgets.modal import Picker
+from tui.widgets.modal import Dialog, Picker
 
 
 def at_once(app: SafedlApp, *keys: str) -> None:
@@ -90,10 +90,14 @@ async def test_text_that_is_pasted_waits_its_turn(workspace: Workspace) -> None:
 async def test_a_pane_that_hangs_can_still_be_left(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     save(workspace.root)
     monkeypatch.setattr("tui.services.keyboard.LONGEST", 0.2)
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
     gate: list[bool] = []
     async with app_on(workspace) as (app, _):
+        await until(lambda: app.hub.running)
         pane = await defenses(app, "static_patch", "spectral_signatures")
-        pane.call_later(until, lambda: gate)
+        pane.call_later(until, lambda: gate, 60.0)
         at_once(app, "j", "ctrl+q")
-        await until(lambda: not app.is_running)
+        await until(lambda: isinstance(app.screen, Dialog))
         gate.append(True)
+    driver.leave()

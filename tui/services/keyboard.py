@@ -30,23 +30,35 @@ class Keyboard:
         self._waiting: deque[Pressed] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    def press(self, event: Pressed) -> None:
-        """Take a key; it is passed on when those before have had their effect."""
-        self._waiting.append(event)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
+    async def press(self, event: Pressed) -> None:
+        """Pass a key on, at once unless one before it has not had its effect yet."""
+        if self._task is not None and not self._task.done():
+            self._waiting.append(event)
+            return
+        target = self._target
+        await self._pass_on(event)
+        self._task = asyncio.create_task(self._follow(target))
 
-    async def _work(self) -> None:
+    @property
+    def _target(self) -> DOMNode:
+        return self.app.focused or self.app.screen
+
+    async def _follow(self, target: DOMNode) -> None:
+        """Wait for the effect of the key that was given to a widget, then pass on those that came meanwhile."""
+        await self._settled(target)
         while self._waiting and self.app.is_running:
-            event, target = self._waiting.popleft(), self.app.focused or self.app.screen
-            self.app.call_later(partial(self._pass_on, event))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LONGEST):
-                    await self._caught_up(self.app)
-                    for _ in range(ROUNDS):
-                        for node in target.ancestors_with_self:
-                            await self._caught_up(node)
-                    await self._caught_up(self.app.screen)  # it may be new, and give the focus to its first widget
+            target = self._target
+            self.app.call_later(partial(self._pass_on, self._waiting.popleft()))
+            await self._settled(target)
+
+    async def _settled(self, target: DOMNode) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST):
+                await self._caught_up(self.app)
+                for _ in range(ROUNDS):
+                    for node in target.ancestors_with_self:
+                        await self._caught_up(node)
+                await self._caught_up(self.app.screen)  # it may be new, and give the focus to its first widget
 
     async def _caught_up(self, node: DOMNode) -> None:
         """Wait until a widget has dealt with all that it was told so far, or is gone."""
