@@ -204,7 +204,7 @@ class SafedlApp(App[None]):
         chain = focused.ancestors_with_self if focused is not None else []
         if pane is not None and (pane not in chain or not all(node.display for node in chain)):
             pane.can_focus = True
-            pane.focus()
+            self.main.set_focus(pane)  # at once: a list that has asked for the focus already gets it afterwards
 
     async def open_run(self, uid: str) -> None:
         """Show a run in the Runs pane."""
