@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from safedl import events
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
 from safedl.events import Event
@@ -122,6 +120,8 @@ class Workspace:
 
     def is_running(self, uid: str) -> bool:
         """Return whether an experiment's driver is alive: it holds a lock that the kernel frees when it dies."""
+        from filelock import FileLock, Timeout  # the app paints first
+
         path = self.experiment_folder(uid) / "driver.lock"
         if not path.exists():
             return False

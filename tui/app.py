@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.dom import DOMNode
+from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Static
 
+from safedl.errors import SafedlError
 from safedl.text import one_line
 from safedl.workspace import Workspace
 from tui import theme as themes
 from tui.services import clipboard
 from tui.services.ask import ask, in_thread
 from tui.services.follow import ExperimentState, Hub
+from tui.services.keyboard import Keyboard
 from tui.services.persist import Memory, default_file
 from tui.states import look
 from tui.widgets.bars import Header, Hints, Status, Tab
-from tui.widgets.help import Help, Key, keys_of
-from tui.widgets.modal import Choice, Dialog, error_dialog
 from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from tui.services.drafts import Draft
+    from tui.widgets.help import Key
 
 T = TypeVar("T")
 PERIOD = 0.2
@@ -65,6 +70,8 @@ PANES = (
     PaneSpec("7", "ship", "Ship", "tui.panes.ship:ShipPane"),
 )
 """All panes, in the order of their keys. A new pane is one line here and one file; see `tui.panes`."""
+FIRST = "run"
+"""The pane that is shown first."""
 
 
 class SafedlApp(App[None]):
@@ -82,6 +89,9 @@ class SafedlApp(App[None]):
         Binding("ctrl+t", "next_theme", "Next theme", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
+
+    theme: Reactive[str] = Reactive(themes.DARK.name, init=False)
+    """The theme's name; with `init`, Textual would work out all styles twice before the first paint."""
 
     def __init__(
         self,
@@ -103,32 +113,62 @@ class SafedlApp(App[None]):
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
         self._reading = False
+        self._keyboard = Keyboard(self, super().on_event)
+        self._prepare_theme()
+
+    def _prepare_theme(self) -> None:
+        """Know our themes, and use the remembered one from the first paint on, if it is ours."""
+        for theme in themes.OWN:
+            self.register_theme(theme)
+        wanted = self._wanted_theme
+        if wanted in {theme.name for theme in themes.OWN}:
+            self.set_reactive(SafedlApp.theme, wanted)
+        self.stylesheet.set_variables(self.get_css_variables())
+        self.set_class(self.current_theme.dark, "-dark-mode")
+        self.set_class(not self.current_theme.dark, "-light-mode")
+
+    @property
+    def _wanted_theme(self) -> str:
+        remembered: str = self.memory.get("theme", themes.DARK.name)
+        return remembered if remembered in self.available_themes else themes.DARK.name
 
     def compose(self) -> ComposeResult:
         """Lay header, panes, status and hints above each other."""
         with Vertical(id="frame"):
             yield Header([Tab(p.key, p.name, p.title) for p in self.specs.values()])
-            yield ContentSwitcher(id="panes")
+            with ContentSwitcher(id="panes", initial=FIRST):
+                yield self.specs[FIRST].make()
             yield Status()
             yield Hints()
         yield Static("safedl needs a terminal of at least 60 x 16 cells.\n\nEnlarge it, or press ctrl+q.", id="small")
 
     async def on_mount(self) -> None:
-        """Open the pane that was in front last time, then begin to follow what runs."""
-        for theme in themes.OWN:
-            self.register_theme(theme)
-        wanted = self.memory.get("theme", themes.DARK.name)
-        self.theme = wanted if wanted in self.available_themes else themes.DARK.name
-        await self.action_go("run" if "run" in self.specs else next(iter(self.specs)))
+        """Open the first pane, then begin to follow what runs."""
+        self.theme = self._wanted_theme
+        await self.action_go(FIRST)
         self.set_interval(PERIOD, self.read)
         self.set_interval(2.0, self.memory.save)
         self.set_timer(0.5, self._warm_up)
         self.call_after_refresh(self.read)
 
     async def _warm_up(self) -> None:
-        """Load the database's library and the panes before they are needed, and after the first paint."""
+        """Load what is needed later, and put the first question to the store: it takes longer than the next ones."""
         for module in ("safedl.store.queries", *(spec.where.partition(":")[0] for spec in PANES)):
             await in_thread(partial(import_module, module))
+        from tui.services import runs
+
+        with suppress(SafedlError):  # whoever opens the list is told
+            await in_thread(partial(runs.read_page, self.workspace, "", runs.Order(), rows=1))
+        if not gc.isenabled():  # the start was without it; what has been loaded stays
+            gc.freeze()
+            gc.enable()
+
+    async def on_event(self, event: events.Event) -> None:
+        """Let keys wait for each other."""
+        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
+            await self._keyboard.press(event)
+        else:
+            await super().on_event(event)
 
     # --- panes
 
@@ -147,7 +187,9 @@ class SafedlApp(App[None]):
         """Bring a pane to the front; it is built at its first visit."""
         switcher = self.main.query_one(ContentSwitcher)
         if not any(child.id == name for child in switcher.children):
-            await switcher.mount(self.specs[name].make())
+            await switcher.add_content(self.specs[name].make())  # not seen before it is in front: laid out once
+        if switcher.current != name:
+            self.main.set_focus(None)  # else what is hidden takes the focus away, after the new pane has given it
         switcher.current = name
         pane = self.pane
         assert pane is not None
@@ -162,7 +204,7 @@ class SafedlApp(App[None]):
         chain = focused.ancestors_with_self if focused is not None else []
         if pane is not None and (pane not in chain or not all(node.display for node in chain)):
             pane.can_focus = True
-            pane.focus()
+            self.main.set_focus(pane)  # at once: a list that has asked for the focus already gets it afterwards
 
     async def open_run(self, uid: str) -> None:
         """Show a run in the Runs pane."""
@@ -242,6 +284,8 @@ class SafedlApp(App[None]):
 
     def show_error(self, error: Exception, doing: str) -> None:
         """Say what could not be done, why, and what to do next."""
+        from tui.widgets.modal import error_dialog
+
         self.push_screen(error_dialog(error, doing))
 
     def say(self, text: str, *, severe: bool = False) -> None:
@@ -266,6 +310,8 @@ class SafedlApp(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Offer every key that works here as a command, then the themes."""
+        from tui.widgets.help import keys_of
+
         for key in keys_of(screen):
             yield SystemCommand(key.description, f"key {key.display}", partial(self._press, key))
         for name in sorted(self.available_themes):
@@ -276,6 +322,8 @@ class SafedlApp(App[None]):
 
     def action_help(self) -> None:
         """Show what this place is for and which keys work here."""
+        from tui.widgets.help import Help, keys_of
+
         focused = self.screen.focused
         nodes: list[DOMNode] = list(focused.ancestors_with_self) if focused else []
         text = next((node.HELP for node in nodes if isinstance(node, Widget) and node.HELP), None)
@@ -301,6 +349,8 @@ class SafedlApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; ask first while something runs."""
+        from tui.widgets.modal import Choice, Dialog
+
         if not self.hub.running:
             self._leave(None)
             return

@@ -10,21 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from safedl.cli.fullscreen import asked_for
 from safedl.workspace import Workspace
 from tests.tui.conftest import UID, FakeDriver, recorded
 from tests.tui.tmux import Tmux
 
 HEAVY = ("torch", "torchvision", "sklearn", "opacus")
-LATER = ("sqlalchemy", "sqlmodel", "alembic", "numpy", "PIL", "matplotlib")
+LATER = ("sqlalchemy", "sqlmodel", "alembic", "numpy", "PIL", "matplotlib", "typer")
 
 PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
-from safedl.workspace import Workspace
+from safedl.cli.fullscreen import asked_for
 from tui.app import SafedlApp
 
 async def main():
-    app = SafedlApp(Workspace.open(Path(sys.argv[1])), memory=Path(sys.argv[1]) / "m.json")
+    app = SafedlApp(asked_for(["--workspace", sys.argv[1]]), memory=Path(sys.argv[1]) / "m.json")
     async with app.run_test(size=(80, 24)) as pilot:
         early = [name for name in {HEAVY + LATER!r} if name in sys.modules]
         for key in "12345674":
@@ -44,6 +45,14 @@ def test_nothing_heavy_is_imported(workspace: Workspace) -> None:
     )
     driver.leave()
     assert done.stdout.splitlines()[-1:] == ["early [] late []"], done.stdout + done.stderr
+
+
+def test_the_app_opens_without_the_commands_unless_more_is_said(tmp_path: Path) -> None:
+    opened = asked_for(["--db", str(tmp_path / "x.db"), "--workspace", str(tmp_path)])
+    assert opened == Workspace(tmp_path, tmp_path / "x.db")
+    assert asked_for([]) == Workspace.open()
+    for more in (["tui"], ["--help"], ["--workspace"], ["--workspace", "--help"], ["--workspace", "w", "run"], ["--x"]):
+        assert asked_for(more) is None
 
 
 @pytest.mark.parametrize("arguments", [[], ["tui"]])

@@ -10,6 +10,7 @@ side into a `Horizontal(classes="row")`), and has
   needs a description.
 - `HELP`: what the pane is for, in three or four lines. A widget may have its own.
 - `status`: the sentence above the last line; set it, the app shows it.
+- the edited profile, if it is about that: `tui.panes.editing.EditingPane` has draft, lists, changing, undo, running.
 - `opened()`: called whenever the pane comes to the front. Focus what comes first, read what may have changed.
 - `tick()`: called five times a second while the pane is in front and no dialog stands before it. Repaint only what has
   changed (`ExperimentState.version`).

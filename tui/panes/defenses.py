@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,28 +12,23 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from safedl.catalog import DEFENSES
-from safedl.errors import SafedlError
 from safedl.risk.recommend import Advice
 from safedl.text import duration, printable
-from tui.panes.profile_view import attacks_of
-from tui.panes.start import StartMixin
+from tui.panes.editing import EditingPane
 from tui.services import defending, drafts, plan_cost
 from tui.services.defending import Changes, Defending, Recommended
-from tui.services.drafts import REMOVED, Draft
+from tui.services.drafts import REMOVED
 from tui.services.plan_cost import History
 from tui.states import unicode_works
 from tui.widgets.form import Form, fields_of
 from tui.widgets.lines import Lines
-from tui.widgets.pane import Box, Pane
+from tui.widgets.pane import Box
 from tui.widgets.picks import Pick, Picks
-
-if TYPE_CHECKING:
-    from tui.app import SafedlApp
 
 EMPTY = "This profile names no attack: press 1 and choose threats or attacks first."
 
 
-class DefensesPane(Pane):
+class DefensesPane(EditingPane):
     """Attacks at the left; at the right the defenses against one, and the parameters of one of those."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -83,26 +78,15 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
                 with Box(title="Changed from the recommendation", id="changed-box"):
                     yield Static("", id="changed", markup=False)
 
-    def picks(self, id: str) -> Picks:
-        """Return one of the lists."""
-        return self.query_one(f"#{id}", Picks)
-
-    @property
-    def draft(self) -> Draft:
-        """The profile that is shown."""
-        return drafts.current(self.frame)
-
     @property
     def attack(self) -> str:
         """The attack under the cursor, empty if there is none."""
-        pick = self.picks("attacks").current
-        return pick.value if pick else ""
+        return self.chosen("attacks")
 
     @property
     def defense(self) -> str:
         """The defense under the cursor, empty if there is none."""
-        pick = self.picks("defenses").current
-        return pick.value if pick else ""
+        return self.chosen("defenses")
 
     def opened(self) -> None:
         """Read profile, recommendations and history again."""
@@ -141,7 +125,7 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
         draft = self.draft
         attacks = self.picks("attacks")
         attacks.empty = "none" if draft.document or not draft.broken else "the profile cannot be read"
-        attacks.show([self._attack_line(name) for name in attacks_of(draft)])
+        attacks.show([self._attack_line(name) for name in drafts.attacks_of(draft)])
         self.query_one("#attacks-box", Box).title(f"Attacks of {draft.name}")
         self._paint_defenses()
         self._paint_cost()
@@ -228,7 +212,7 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
             first = draft.problems[0]
             count = f"{len(draft.problems)} value{'s' * (len(draft.problems) != 1)} not valid"
             return f"{'not saved: ' if draft.unsaved else ''}{count}: {first.path}: {first.message}"
-        attacks = attacks_of(draft)
+        attacks = drafts.attacks_of(draft)
         planned = sum(bool(defending.defending(draft, a).names) for a in attacks)
         return f"{planned} of {len(attacks)} attacks have defenses · R recommended, C customised, – none"
 
@@ -256,14 +240,14 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
         if event.lines.id == "attacks":
             self.action_customise()
         else:
-            self._change(defending.toggled(self._now(), event.pick.value))
+            self.change(defending.toggled(self._now(), event.pick.value))
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """Set a parameter; a defense whose parameters are set is one to try."""
         now = self._now()
         changes: Changes = {(*now.path, self.defense, event.name): REMOVED if event.reset else event.value}
         names = list(now.names) if self.defense in now.names or event.reset else [*now.names, self.defense]
-        self._change({(*now.path, "defenses"): names, **changes})
+        self.change({(*now.path, "defenses"): names, **changes})
 
     def action_accept(self) -> None:
         """Take the recommendation for this attack."""
@@ -271,7 +255,7 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
         if advised is None or not advised.names:
             self.frame.say("there is nothing to accept here")
             return
-        self._change(defending.accepted(self._now(), advised))
+        self.change(defending.accepted(self._now(), advised))
         self.frame.say(f"{self.attack}: {', '.join(advised.names)}")
 
     def action_customise(self) -> None:
@@ -282,40 +266,3 @@ parameters. Changes are saved in the profile at once; u takes the last one back;
     def action_back(self) -> None:
         """Go one step back: from parameters to defenses to attacks."""
         self.picks("defenses" if self.query_one(Form).lines.has_focus else "attacks").focus()
-
-    def action_undo(self) -> None:
-        """Take the last change back."""
-        try:
-            self.frame.say("taken back" if self.draft.undo() else "nothing to take back")
-        except SafedlError as error:
-            self.frame.show_error(error, "take the change back")
-        self.paint()
-
-    async def action_run(self) -> None:
-        """Start the plan and watch it."""
-        await run_profile(self.frame, self.draft)
-
-    def _change(self, changes: Changes) -> None:
-        draft, shipped = self.draft, self.draft.shipped
-        try:
-            draft.change(changes)
-        except SafedlError as error:
-            self.frame.show_error(error, "save the profile")
-        if shipped and not draft.shipped:
-            self.frame.say(f"{draft.name} came with Safe-DL; your copy is {draft.path.name} in profiles/")
-        self.paint()
-
-
-async def run_profile(frame: SafedlApp, draft: Draft) -> None:
-    """Start a profile as its file stands, and go where it can be watched; say why if it cannot run."""
-    if draft.profile is None or draft.broken:
-        reason = draft.broken or f"{draft.problems[0].path}: {draft.problems[0].message}"
-        frame.say(f"not started: {reason}", severe=True)
-        return
-    if draft.profile.missing:
-        frame.say(f"not started: {draft.profile.missing[0]}", severe=True)
-        return
-    await frame.action_go("run")
-    pane = frame.pane
-    if isinstance(pane, StartMixin):
-        pane.start_profile(draft.name, draft.path)

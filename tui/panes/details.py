@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
+from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Markdown, Static
 
 from safedl.text import one_line, printable, shown
@@ -25,7 +26,6 @@ from tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
 
-TABS = ("Summary", "Report", "Samples", "Metrics", "Log", "Params")
 SHORT = "In short"
 """The section of a report that the summary repeats."""
 Fact = tuple[str, str, str]
@@ -58,36 +58,30 @@ class DetailsBox(Box):
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
-        self.tab = TABS[0]
+        self.tab = "Summary"
         self.row: RunRow | None = None
         self.details: Details | None = None
 
     def compose(self) -> ComposeResult:
-        """One widget for each tab."""
-        with ContentSwitcher(initial="Summary"):
-            with Scroll(id="Summary"):
-                yield Static("", id="summary", classes="plain", markup=False)
-            with Horizontal(id="Report"):
-                yield OptionLines([], id="sections")
-                with Scroll(id="section"):
-                    yield Markdown("", open_links=False)
-            yield Samples(id="Samples")
-            yield _facts("Metrics", "metric", "value", "before")
-            yield LogView(id="Log")
-            yield _facts("Params", "parameter", "value", "")
+        """The first tab; another is built at its first visit."""
+        with ContentSwitcher(initial=self.tab):
+            yield TABS[self.tab]()
 
-    def show_tab(self, tab: str) -> None:
+    async def show_tab(self, tab: str) -> None:
         """Bring a tab to the front and show the run there."""
+        switcher = self.query_one(ContentSwitcher)
+        if not any(child.id == tab for child in switcher.children):
+            await switcher.add_content(TABS[tab]())
         had_focus = any(node is self for node in (self.screen.focused.ancestors if self.screen.focused else ()))
-        self.tab = tab
-        self.query_one(ContentSwitcher).current = tab
+        self.tab = switcher.current = tab
         if had_focus:
             self.focus_tab()
         self.call_after_refresh(self._paint)
 
-    def move_tab(self, tabs: int) -> None:
+    async def move_tab(self, tabs: int) -> None:
         """Go to the next or previous tab."""
-        self.show_tab(TABS[(TABS.index(self.tab) + tabs) % len(TABS)])
+        names = list(TABS)
+        await self.show_tab(names[(names.index(self.tab) + tabs) % len(names)])
 
     def focus_tab(self) -> None:
         """Give the focus to what the tab shows."""
@@ -103,10 +97,10 @@ class DetailsBox(Box):
         row, details = self.row, self.details
         tabs = " ".join(f"[{name}]" if name == self.tab else name for name in TABS)
         self.title(f"{row.record.uid[-6:]}  {tabs}" if row else tabs, "[ ] tabs   z zoom")
-        if row is None:
-            self.query_one("#summary", Static).update("")
-        elif self.tab == "Summary":
-            self.query_one("#summary", Static).update(_summary(row, details))
+        if self.tab == "Summary":
+            self.query_one("#summary", Static).update(_summary(row, details) if row else "")
+        elif row is None:
+            return
         elif self.tab == "Metrics":
             self._set_facts("Metrics", _metrics(row, details.result if details else {}))
         elif self.tab == "Params":
@@ -161,6 +155,19 @@ def _facts(id: str, name: str, value: str, other: str) -> Table[Fact]:
     if other:
         columns.append(Column(other, 12, lambda f: f[2]))
     return Table(columns, key=lambda f: f[0], id=id)
+
+
+TABS: Mapping[str, Callable[[], Widget]] = {
+    "Summary": lambda: Scroll(Static("", id="summary", classes="plain", markup=False), id="Summary"),
+    "Report": lambda: Horizontal(
+        OptionLines([], id="sections"), Scroll(Markdown("", open_links=False), id="section"), id="Report"
+    ),
+    "Samples": lambda: Samples(id="Samples"),
+    "Metrics": lambda: _facts("Metrics", "metric", "value", "before"),
+    "Log": lambda: LogView(id="Log"),
+    "Params": lambda: _facts("Params", "parameter", "value", ""),
+}
+"""The tabs, in their order, and how each is made."""
 
 
 def _summary(row: RunRow, details: Details | None) -> Text:

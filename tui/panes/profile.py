@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
 from safedl.catalog import ATTACKS
 from safedl.errors import SafedlError
 from safedl.threats import CATEGORIES
-from tui.panes.profile_view import QUESTION_IDS, ProfileView, attacks_of
+from tui.panes.profile_view import QUESTION_IDS, ProfileView
 from tui.services import drafts, settings
 from tui.services.questionnaire import ASKED, NewProfile
 from tui.widgets.fillin import FillIn, Line, Values
@@ -88,7 +87,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             case "rail":
                 self.action_enter_editor()
             case "choices" if pick and self.item == "attacks":
-                if pick.value not in attacks_of(self.draft):
+                if pick.value not in drafts.attacks_of(self.draft):
                     self._tick(pick.value)
                 self.attack = pick.value
                 self.paint_editor()
@@ -113,9 +112,9 @@ your first change is kept beside the file as .bak. On the command line: safedl p
 
     def _tick(self, value: str) -> None:
         if self.item == "attacks":
-            there, spec = attacks_of(self.draft), ATTACKS[value]
+            there, spec = drafts.attacks_of(self.draft), ATTACKS[value]
             change = drafts.removed if value in there else drafts.added
-            self._change(change(self.draft.document, [spec]))
+            self.change(change(self.draft.document, [spec]))
         else:
             self._answer(self.item, value)
 
@@ -128,7 +127,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
                 self._write_new(self.new)
                 return
         else:
-            self._change({("threat_model", question): value})
+            self.change({("threat_model", question): value})
         asked = self.questions
         place = QUESTION_IDS.index(question) + 1
         following = asked[place].id if place < len(asked) else self.new.open[0].id if self.new else "threats"
@@ -140,35 +139,17 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         if self.new is not None:
             self.frame.say("answer the questions first; then threats can be chosen")
         else:
-            self._change(drafts.cover(self.draft.document, threat, covered=threat not in self.covered()))
+            self.change(drafts.cover(self.draft.document, threat, covered=threat not in self.covered()))
 
     def on_form_changed(self, event: Form.Changed) -> None:
         """Take what was entered into a form."""
         if self.shown is not None:
-            self._change(settings.changes(self.draft, self.shown, event.name, event.value, reset=event.reset))
-
-    def _change(self, changes: dict[tuple[str, ...], Any]) -> None:
-        draft, shipped = self.draft, self.draft.shipped
-        self._try(lambda: draft.change(changes), "save the profile")
-        if shipped and not draft.shipped:
-            self.frame.say(f"{draft.name} came with Safe-DL; your copy is {draft.path.name} in profiles/")
-
-    def _try(self, action: Callable[[], object], doing: str) -> None:
-        try:
-            action()
-        except SafedlError as error:
-            self.frame.show_error(error, doing)
-        self.paint()
+            self.change(settings.changes(self.draft, self.shown, event.name, event.value, reset=event.reset))
 
     def action_undo(self) -> None:
         """Take the last change back."""
-        draft = self.draft
-
-        def undo() -> None:
-            self.frame.say("taken back" if draft.undo() else "nothing to take back")
-
         if self.new is None:
-            self._try(undo, "take the change back")
+            super().action_undo()
 
     def action_changes(self) -> None:
         """Show all changes since the profile was opened, or what will be written."""
@@ -191,15 +172,13 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         except SafedlError as error:
             self.frame.show_error(error, "copy the profile into the workspace")
             return
-        self._try(lambda: draft.edited(copied=copied), "read the profile")
+        self.attempt(lambda: draft.edited(copied=copied), "read the profile")
         self.frame.refresh()
 
     async def action_run(self) -> None:
         """Start the profile and watch it."""
-        from tui.panes.defenses import run_profile
-
         if self.new is None:
-            await run_profile(self.frame, self.draft)
+            await super().action_run()
 
     # --- other profiles
 
@@ -207,7 +186,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         """Show another profile; the empty name is the one that is being made."""
         self.new, self.attack = (self.kept() if not name else None), ""
         if name:
-            self._try(lambda: drafts.choose(self.frame, name), "open the profile")
+            self.attempt(lambda: drafts.choose(self.frame, name), "open the profile")
         self.paint()
         self.picks("rail").focus()
         self.picks("rail").cursor = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from rich.text import Text
@@ -10,15 +9,16 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widgets import Static
 
-from safedl.catalog import ATTACKS, AttackSpec
+from safedl.catalog import ATTACKS
 from safedl.text import printable
 from safedl.threats import CATEGORIES, QUESTIONS, Question, suggest
+from tui.panes.editing import EditingPane
 from tui.services import drafts, settings
-from tui.services.drafts import Draft, found
+from tui.services.drafts import found
 from tui.services.questionnaire import ASKED, NewProfile
 from tui.states import ASCII, unicode_works
 from tui.widgets.form import Form
-from tui.widgets.pane import Box, Pane
+from tui.widgets.pane import Box
 from tui.widgets.picks import Pick, Picks
 
 THREATS = "Threats are kinds of attack to be ready for. What your answers suggest is marked so, with the reason.\n"
@@ -34,7 +34,7 @@ SHORT = {
 QUESTION_IDS = tuple(q.id for q in ASKED)
 
 
-class ProfileView(Pane):
+class ProfileView(EditingPane):
     """One profile, or one that is being made by questions."""
 
     SCOPED_CSS = False
@@ -84,15 +84,6 @@ class ProfileView(Pane):
                 with Box(title="YAML", id="diff-box"), VerticalScroll(can_focus=True):
                     yield Static("", id="diff", markup=False)
 
-    def picks(self, id: str) -> Picks:
-        """Return one of the lists."""
-        return self.query_one(f"#{id}", Picks)
-
-    @property
-    def draft(self) -> Draft:
-        """The profile that is shown."""
-        return drafts.current(self.frame)
-
     @property
     def questions(self) -> tuple[Question, ...]:
         """The questions that are asked here."""
@@ -101,8 +92,7 @@ class ProfileView(Pane):
     @property
     def item(self) -> str:
         """What the cursor at the left stands on."""
-        pick = self.picks("rail").current
-        return pick.value if pick else ""
+        return self.chosen("rail")
 
     def paint(self) -> None:
         """Show everything anew."""
@@ -134,7 +124,7 @@ class ProfileView(Pane):
                 mark = "!" if wrong else _mark(document.get(section) is not None)
                 picks.append(Pick(section, mark, title.ljust(12), _about(document, section)))
             wrong = any(p.path.startswith(("attack_overrides", "defense_config")) for p in draft.problems)
-            chosen = len(attacks_of(draft))
+            chosen = len(drafts.attacks_of(draft))
             picks.append(Pick("attacks", "!" if wrong else _mark(chosen > 0), "attacks".ljust(12), f"{chosen} chosen"))
         rail.empty = "" if picks else "cannot be read"
         rail.show(picks)
@@ -185,7 +175,7 @@ class ProfileView(Pane):
             form.show(self.shown.fields, self.shown.values, self.shown.errors)
         elif item == "attacks":
             title, asked = "attacks", ATTACKS_TEXT
-            there = attacks_of(self.draft)
+            there = drafts.attacks_of(self.draft)
             choices.show([Pick(s.name, _box(s.name in there), s.name, s.summary) for s in ATTACKS.values()])
         for id, text in (("asked", asked), ("why", why)):
             self.query_one(f"#{id}", Static).update(Text(printable(text)))
@@ -280,18 +270,6 @@ def _about(document: dict[Any, Any], section: str) -> str:
     if section == "training":
         return f"{values.get('epochs', '')} epochs".lstrip() if "epochs" in values else "set"
     return str(values.get("name", "set"))
-
-
-def attacks_of(draft: Draft) -> list[str]:
-    """Return the attacks that the document names, valid or not."""
-    sections = ("attack_overrides", "defense_config")
-    return [name for name, spec in ATTACKS.items() if any(_named(draft.document, s, spec) for s in sections)]
-
-
-def _named(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> bool:
-    *above, name = drafts.place(document, section, spec)
-    entries = found(document, above)
-    return isinstance(entries, Mapping) and name in entries
 
 
 def _mark(done: bool) -> str:

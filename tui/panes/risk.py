@@ -16,11 +16,11 @@ from safedl.errors import SafedlError
 from safedl.risk.assess import RiskAssessment, ranked
 from safedl.risk.documents import FORMULA, profile_section, risk_report, verdict
 from safedl.text import printable, shown
-from tui.panes.defenses import DefensesPane, run_profile
-from tui.services import drafts
+from tui.panes.defenses import DefensesPane
+from tui.panes.editing import EditingPane
 from tui.widgets.lines import Lines
 from tui.widgets.matrix import LEVELS, Matrix, badge, cell_of
-from tui.widgets.pane import Box, Pane
+from tui.widgets.pane import Box
 from tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Ranking(Table[RiskAssessment]):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "defend")]
 
 
-class RiskPane(Pane):
+class RiskPane(EditingPane):
     """Matrix, ranking, reasons: one selection."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -132,17 +132,18 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
 
     def opened(self) -> None:
         """Read what the store says about the profile."""
-        self._ask()
+        self.paint()
 
     def tick(self) -> None:
         """Read again when an experiment has ended."""
         running = len(self.frame.hub.running)
         if running < self._jobs:
-            self._ask()
+            self.paint()
         self._jobs = running
 
-    def _ask(self) -> None:
-        draft, workspace = drafts.current(self.frame), self.frame.workspace
+    def paint(self) -> None:
+        """Ask the store, then show what it says."""
+        draft, workspace = self.draft, self.frame.workspace
         profile = draft.profile
         if profile is None:
             self.found = None
@@ -269,7 +270,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
 
     def action_write(self) -> None:
         """Put the section risk_analysis into the profile."""
-        found, draft = self.found, drafts.current(self.frame)
+        found, draft = self.found, self.draft
         if found is None or not found.assessments:
             self.frame.say("there is nothing to write before an attack has run")
             return
@@ -279,10 +280,6 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
             self.frame.show_error(error, "write into the profile")
             return
         self.frame.say(f"section risk_analysis is in {draft.path.name}")
-
-    async def action_run(self) -> None:
-        """Start the profile and watch it."""
-        await run_profile(self.frame, drafts.current(self.frame))
 
     def action_copy(self) -> None:
         """Copy why an attack stands where it does."""

@@ -66,15 +66,18 @@ class PlanTree(Lines):
         right = self._right(stage, status, shape.word, width)
         left = Text("›" if index == self.cursor else " ", no_wrap=True, end="")
         left.append("  " * stage.depth).append(f"{shape.glyph} ", style=shape.colour)
-        left.append(one_line(stage.label))
-        left.truncate(max(0, width - right.cell_len - 1), overflow="ellipsis", pad=True)
+        room = max(0, width - right.cell_len - 1)
+        fits = left.cell_len + len(stage.label) <= room
+        left.append(one_line(stage.label if fits else stage.id.rpartition("/")[2].rpartition("@")[0]))
+        left.truncate(room, overflow="ellipsis", pad=True)
         return left.append(" ").append_text(right)
 
     def _right(self, stage: StageState, status: str, word: str, width: int) -> Text:
         if status == "running":
             cells = 20 if width > 70 else 10 if width > 50 else 6
-            phase = one_line(stage.phase)[: 22 if width > 50 else 12]
-            return Text(f"{phase} {bar(stage.fraction, cells)} {stage.fraction:4.0%}")
+            phase = Text(one_line(stage.phase))
+            phase.truncate(22 if width > 50 else 12, overflow="ellipsis")
+            return phase.append(f" {bar(stage.fraction, cells)} {stage.fraction:4.0%}")
         if status == "completed" and stage.started and stage.ended:
             return Text(f"{word} {duration(stage.ended - stage.started)}")
         return Text(word, style=look(status).colour)
@@ -200,6 +203,7 @@ a shows them all, also those that were started elsewhere or have ended."""
             self._choose()
         state = self.experiment
         if state is None:
+            self.query_one("#plan-box", Box).title(self.starting or "Plan")
             self.status = self.starting or "nothing has run in this workspace"
             return
         now = int(self.frame.clock())

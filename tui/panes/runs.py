@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
-from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
@@ -16,12 +14,11 @@ from safedl.text import one_line
 from tui.panes.details import DetailsBox
 from tui.services import runs as service
 from tui.services.runs import Details, Order, Page
-from tui.states import look
 from tui.widgets.filter import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Choice, Dialog, Option, Picker
 from tui.widgets.pane import Box, Pane
-from tui.widgets.table import Column, Table
+from tui.widgets.runtable import RunTable
 
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
@@ -82,41 +79,32 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self._seen: object = None
         self._timer: Timer | None = None
         self._loading_more = False
+        self._recovers = False
+        """Whether drivers that died are yet to be looked for."""
 
     def compose(self) -> ComposeResult:
         """Filter and table above, details below."""
         memory = self.frame.memory
         self.filter = memory.get("runs filter", "")
         self.order = Order(memory.get("runs sort", "when"), memory.get("runs descending", True))
-        columns: list[Column[RunRow]] = [
-            Column("run", 6, lambda r: r.record.uid[-6:]),
-            Column("when", 6, lambda r: _when(r.record.created_at, self.frame.clock())),
-            Column("attack / defense", 0, _what),
-            Column("kind", 8, lambda r: r.record.kind, least=110),
-            Column("data", 7, lambda r: r.record.dataset, wide=14),
-            Column("model", 10, lambda r: r.record.model, least=100),
-            Column("seed", 4, lambda r: r.record.seed, right=True, least=100),
-            Column("acc", 5, lambda r: _share(r, "clean_accuracy"), right=True),
-            Column("ASR", 5, lambda r: _share(r, "asr"), right=True),
-            Column("adv", 5, lambda r: _share(r, "adversarial_accuracy"), right=True, least=130),
-            Column("secs", 6, _seconds, right=True, least=100),
-            Column("state", 9, _state, wide=13),
-        ]
         with Box(title="Runs", id="list-box"):
             yield FilterBar("attack:static status:done acc>0.9 -model:cnn words", self.filter, id="filter")
-            yield RunTable(columns, key=lambda r: r.record.uid, marked=self.frame.marked, id="table")
+            yield RunTable(self.frame.marked, self.frame.clock, id="table")
             yield Static("", id="nothing", markup=False)
         yield DetailsBox(id="details")
 
     @property
-    def table(self) -> Table[RunRow]:
+    def table(self) -> RunTable:
         """The list."""
         return self.query_one(RunTable)
 
     def opened(self) -> None:
-        """Read the runs anew; runs of drivers that died are noticed."""
+        """Read the runs anew; then runs of drivers that died are noticed."""
         self.table.focus()
         self.action_reload()
+        self._recovers = True
+
+    def _recover(self) -> None:
         workspace = self.frame.workspace
 
         def recovered(uids: list[str]) -> None:
@@ -174,6 +162,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
                 table.focus()
         self._tell()
         self._settle()
+        if self._recovers:
+            self._recovers = False
+            self._recover()
 
     def _fetch(self, uid: str) -> None:
         """Read a run that is not on the first pages, and show it at the top."""
@@ -238,7 +229,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
     def _read_details(self) -> None:
         row, box = self.table.current, self.query_one(DetailsBox)
         if row is None:
-            box.show(None, None)
+            if box.row is not None:
+                box.show(None, None)
             return
         uid, workspace = row.record.uid, self.frame.workspace
         same = box.details if box.details and box.details.uid == uid else None
@@ -257,9 +249,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         if event.lines is self.table:
             self.query_one(DetailsBox).focus_tab()
 
-    def action_tab(self, tabs: int) -> None:
+    async def action_tab(self, tabs: int) -> None:
         """Show the next or previous tab of the details."""
-        self.query_one(DetailsBox).move_tab(tabs)
+        await self.query_one(DetailsBox).move_tab(tabs)
 
     def action_back(self) -> None:
         """From the details to the list; in the list, clear the filter."""
@@ -367,36 +359,3 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.frame.push_screen(
             Dialog(f"Delete {uid}?", body, (Choice("X", "delete it", "yes"),), safe="keep it"), chosen
         )
-
-
-class RunTable(Table["RunRow"]):
-    """The list of runs."""
-
-
-def _when(created_at: str, now: float) -> str:
-    """Return the time of a run of today, else its day."""
-    at, today = datetime.fromisoformat(created_at).astimezone(), datetime.fromtimestamp(now).astimezone()
-    if at.date() == today.date():
-        return f"{at:%H:%M}"
-    return f"{at:%b %d}" if at.year == today.year else f"{at:%b %y}"
-
-
-def _what(row: RunRow) -> str:
-    record = row.record
-    name = "/".join(part for part in (record.attack, record.defense) if part) or record.kind
-    return f"{name} ({record.detector})" if record.detector else name
-
-
-def _share(row: RunRow, metric: str) -> str:
-    value = row.metrics.get(metric)
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _seconds(row: RunRow) -> str:
-    value = row.metrics.get("seconds")
-    return "" if value is None else f"{value:.0f}"
-
-
-def _state(row: RunRow) -> Text:
-    shape = look(row.status)
-    return Text(f"{shape.glyph} {shape.word}", style=shape.colour)

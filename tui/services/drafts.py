@@ -227,6 +227,18 @@ def removed(document: Mapping[Any, Any], attacks: Iterable[AttackSpec]) -> dict[
     return {path: REMOVED for path in places if found(document, path[:-1]) and path[-1] in found(document, path[:-1])}
 
 
+def attacks_of(draft: Draft) -> list[str]:
+    """Return the attacks that the document names, valid or not."""
+    sections = ("attack_overrides", "defense_config")
+    return [name for name, spec in ATTACKS.items() if any(_named(draft.document, s, spec) for s in sections)]
+
+
+def _named(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> bool:
+    *above, name = place(document, section, spec)
+    entries = found(document, above)
+    return isinstance(entries, Mapping) and name in entries
+
+
 def place(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> tuple[str, str, str]:
     """Return the key path of an attack's entry in a section, in the spelling that the document uses."""
     for spelling, entries in (document.get(section) or {}).items():
