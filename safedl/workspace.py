@@ -16,9 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from safedl import events
+from safedl import events, liveness
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
 from safedl.events import Event
 
@@ -121,17 +119,8 @@ class Workspace:
         return [uid for uid in self.experiments() if self.is_running(uid)]
 
     def is_running(self, uid: str) -> bool:
-        """Return whether an experiment's driver is alive: it holds a lock that the kernel frees when it dies."""
-        path = self.experiment_folder(uid) / "driver.lock"
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        """Return whether an experiment's driver is alive."""
+        return liveness.is_held(self.experiment_folder(uid) / liveness.LOCK)
 
     def experiments(self) -> list[str]:
         """Return the uids of all experiments, oldest first."""
