@@ -140,6 +140,9 @@ def _read_run(folder: Path) -> _Run:
     result = folder / "result.json"
     if result.exists():
         found.append({**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid})
+    elif any(e["event"] == "run" and e.get("status") == "completed" for e in found):
+        # Taken for completed it would be linked for ever, and there would be nothing to link to.
+        raise ValueError("it was completed, but its result.json is gone")
     return _Run(record, tuple(found))
 
 
