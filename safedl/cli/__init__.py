@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +10,7 @@ import typer
 
 from safedl import __version__
 from safedl.cli import cache, check, compare, db, doctor, listing, profile, report, risk, run, runs, sql, tui
-from safedl.cli.output import note
-from safedl.errors import SafedlError
+from safedl.cli.output import drop_lost_output, explain
 from safedl.workspace import Workspace
 
 app = typer.Typer(
@@ -66,21 +64,14 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
         code = status if isinstance(status, int) else 0
-    except SafedlError as error:
-        note(f"error: {error}")
-        code = error.exit_code
     except typer._click.exceptions.ClickException as error:
         error.show()
         code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         code = 130
     except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_lost_output()
         code = 0
-    except Exception as error:
-        if os.environ.get("SAFEDL_DEBUG"):
-            raise
-        note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")
-        code = 1
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line, with an exit code
+        code = explain(error)
     sys.exit(code)
