@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from safedl import events, liveness
-from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
+from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest, surroundings
 from safedl.events import Event
 
 NICENESS = 5
@@ -223,7 +223,10 @@ class Workspace:
 
     def _spawn(self, uid: str, command: Sequence[str]) -> None:
         folder = self.experiment_folder(uid)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SafedlError(surroundings(error) or f"{folder}: cannot be made: {error.strerror}") from error
         events = folder / "events.jsonl"
         size = events.stat().st_size if events.exists() else 0
         with (folder / "driver.log").open("ab") as log:
