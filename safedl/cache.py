@@ -65,7 +65,8 @@ class ArtifactCache:
         path = self.folder(kind, key)
         try:
             manifest = json.loads((path / MANIFEST).read_text())
-            if all((path / name).stat().st_size == meta["size"] for name, meta in manifest["files"].items()):
+            own = (manifest["kind"], manifest["key"]) == (kind, key) and manifest["files"]
+            if own and all((path / name).stat().st_size == meta["size"] for name, meta in manifest["files"].items()):
                 return _artifact(kind, key, path, manifest)
         except (OSError, ValueError, KeyError, TypeError):
             pass
@@ -128,6 +129,25 @@ class ArtifactCache:
             return False
         return not path.exists()
 
+    def remove_leftovers(self) -> int:
+        """Delete what killed builders left half-built, and return how many they were; living ones are let be."""
+        found = {path.name.rpartition(".")[0] for path in (self.root / "tmp").glob("*.*")}
+        gone = 0
+        for kind, key in sorted(name.rpartition("-")[::2] for name in found):
+            try:
+                with self._file_lock(kind, key).acquire(timeout=0):
+                    gone += self._clear(kind, key)
+            except Timeout:
+                continue
+        return gone
+
+    def _clear(self, kind: str, key: str) -> int:
+        """Delete half-built folders of an artifact whose lock is held: whoever built there is dead."""
+        left = list((self.root / "tmp").glob(f"{kind}-{key}.*"))
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
+
     def _file_lock(self, kind: str, key: str) -> FileLock:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,7 +168,8 @@ class ArtifactCache:
             lock.release()
 
     def _build(self, kind: str, key: str, build: Callable[[Path], None], producer: str) -> Artifact:
-        temporary = self.root / "tmp" / f"{key}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self._clear(kind, key)
+        temporary = self.root / "tmp" / f"{kind}-{key}.{uuid.uuid4().hex[:8]}"
         temporary.mkdir(parents=True)
         try:
             start = time.perf_counter()

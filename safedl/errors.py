@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -34,6 +35,32 @@ class StoreError(SafedlError):
     """The store cannot be used: locked, damaged, or from a newer version."""
 
     exit_code = 5
+
+
+_SURROUNDINGS = {
+    errno.ENOSPC: "no space left on the disk; free some",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EFBIG: "a file would grow beyond what is allowed here (ulimit -f); allow more",
+    errno.EROFS: "the folder is read-only; choose one that can be written to with --workspace",
+    errno.EACCES: "permission denied; look at its rights, or choose another --workspace",
+    errno.EPERM: "permission denied; look at its rights, or choose another --workspace",
+    errno.EIO: "the disk reports an error; look at its health",
+    errno.EMFILE: "too many open files; allow more (ulimit -n)",
+    errno.ENFILE: "too many open files on this machine; close some",
+}
+
+
+def surroundings(error: BaseException) -> str | None:
+    """Return what is wrong around the program and what to do about it, or None for an error of another kind."""
+    if not isinstance(error, OSError) or error.errno not in _SURROUNDINGS:
+        return None
+    return f"{_SURROUNDINGS[error.errno]}{f': {error.filename}' if error.filename else ''}"
+
+
+def in_a_line(error: BaseException) -> str:
+    """Return an error of any kind as `ValueError: text`: its first line, cut where it is too long to read."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:300]}".removesuffix(": ")
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

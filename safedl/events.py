@@ -51,8 +51,15 @@ def finite(value: Any) -> Any:
 
 
 def encode(item: Event) -> str:
-    """Return the event as one line of JSON, without the line break."""
-    return json.dumps(finite(item), ensure_ascii=False, allow_nan=False)
+    """Return the event as one line of JSON, without the line break; see `harmless`."""
+    return harmless(json.dumps(finite(item), ensure_ascii=False, allow_nan=False))
+
+
+def harmless(text: str) -> str:
+    """Return JSON with what a terminal would obey, and what is no valid Unicode, as escapes: it means the same."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def read(path: Path) -> Iterator[Event]:

@@ -16,8 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from safedl import events
-from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest
+from safedl import events, liveness
+from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest, surroundings
 from safedl.events import Event
 
 NICENESS = 5
@@ -119,19 +119,8 @@ class Workspace:
         return [uid for uid in self.experiments() if self.is_running(uid)]
 
     def is_running(self, uid: str) -> bool:
-        """Return whether an experiment's driver is alive: it holds a lock that the kernel frees when it dies."""
-        from filelock import FileLock, Timeout  # the app paints first
-
-        path = self.experiment_folder(uid) / "driver.lock"
-        if not path.exists():
-            return False
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return True
-        lock.release()
-        return False
+        """Return whether an experiment's driver is alive."""
+        return liveness.is_held(self.experiment_folder(uid) / liveness.LOCK)
 
     def experiments(self) -> list[str]:
         """Return the uids of all experiments, oldest first."""
@@ -240,7 +229,10 @@ class Workspace:
 
     def _spawn(self, uid: str, command: Sequence[str]) -> None:
         folder = self.experiment_folder(uid)
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SafedlError(surroundings(error) or f"{folder}: cannot be made: {error.strerror}") from error
         events = folder / "events.jsonl"
         size = events.stat().st_size if events.exists() else 0
         with (folder / "driver.log").open("ab") as log:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -40,6 +42,48 @@ def test_broken_manifest_counts_as_a_miss(tmp_path: Path, content: bytes) -> Non
     cache = ArtifactCache(tmp_path)
     (cache.get("model", "ab12", build).path / MANIFEST).write_bytes(content)
     assert not cache.get("model", "ab12", build).hit
+
+
+@pytest.mark.parametrize("change", ["truncate", "grow", "remove", "another's", "lists nothing"])
+def test_an_artifact_that_is_not_what_was_stored_is_built_again(tmp_path: Path, change: str) -> None:
+    cache = ArtifactCache(tmp_path)
+    path = cache.get("model", "ab12", build).path
+    value, manifest = path / "value.txt", path / MANIFEST
+    if change == "truncate":
+        value.write_text("forty")
+    elif change == "grow":
+        value.write_text("forty-two and more")
+    elif change == "remove":
+        value.unlink()
+    elif change == "another's":
+        manifest.write_text(manifest.read_text().replace("ab12", "cd34"))
+    else:
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "files": {}}))
+    assert cache.damaged() == [path]
+    again = cache.get("model", "ab12", build)
+    assert not again.hit
+    assert (again.path / "value.txt").read_text() == "forty-two"
+    assert cache.damaged() == []
+
+
+def test_what_a_killed_builder_left_is_cleared_away(tmp_path: Path) -> None:
+    def leave(folder: Path) -> None:
+        half = folder.with_name(folder.name.rpartition(".")[0] + ".00000000")
+        half.mkdir()
+        (half / "half.txt").write_text("half")
+        build(folder)
+
+    cache = ArtifactCache(tmp_path)
+    cache.get("model", "ab12", leave)
+    cache.get("model", "cd34", leave)
+    assert len(list((tmp_path / "tmp").iterdir())) == 2
+    shutil.rmtree(cache.folder("model", "ab12"))
+    cache.get("model", "ab12", build)  # whoever builds it next clears up
+    assert [path.name for path in (tmp_path / "tmp").iterdir()] == ["model-cd34.00000000"]
+    with cache._file_lock("model", "cd34"):
+        assert cache.remove_leftovers() == 0  # its builder may be alive
+    assert cache.remove_leftovers() == 1
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_failed_build_leaves_nothing(tmp_path: Path) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from safedl.cli.fullscreen import asked_for, open_app
-from safedl.cli.output import note
-from safedl.errors import SafedlError
+from safedl.cli.output import drop_lost_output, explain
 
 
 def main() -> None:
@@ -20,18 +18,9 @@ def main() -> None:
             from safedl.cli.commands import invoke
 
             code = invoke()
-    except SafedlError as error:
-        note(f"error: {error}")
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
     except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from complaining about it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_lost_output()
         code = 0
-    except Exception as error:
-        if os.environ.get("SAFEDL_DEBUG"):
-            raise
-        note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")
-        code = 1
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line, with an exit code
+        code = explain(error)
     sys.exit(code)

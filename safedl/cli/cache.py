@@ -71,6 +71,8 @@ def verify(context: typer.Context) -> None:
     for path in damaged:
         note(f"damaged, removed: {path}")
         cache.remove(path)
+    if leftovers := cache.remove_leftovers():
+        note(f"removed {leftovers} that were never finished")
     good = sum(1 for _ in cache.entries())
     note(f"{good} artifacts are sound")
     if damaged:

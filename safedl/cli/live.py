@@ -60,7 +60,8 @@ class Preparation(Progress):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        if self._bars.console.is_terminal:
+            self._bars.stop()  # elsewhere this would print an empty line
 
     def step(self, phase: str, done: int, total: int) -> None:
         """Move the phase's bar."""

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from safedl.events import finite
+from safedl.errors import SafedlError, surroundings
+from safedl.events import finite, harmless
 from safedl.text import printable, shown
 
 
@@ -17,9 +21,37 @@ def note(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
+def explain(error: BaseException) -> int:
+    """Say in one line what went wrong and return the exit code for it; SAFEDL_DEBUG raises what nobody expected."""
+    if isinstance(error, SafedlError):
+        note(f"error: {error}")
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    if text := surroundings(error):
+        note(f"error: {text}")
+        return SafedlError.exit_code
+    if os.environ.get("SAFEDL_DEBUG"):
+        raise error
+    note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")
+    return 1
+
+
+def drop_lost_output() -> None:
+    """Let what is printed go nowhere from now on, where its reader has gone: a closed pipe, a lost terminal."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream without a descriptor has no reader to lose
+            watch = select.poll()
+            watch.register(stream.fileno(), 0)  # a lost reader is told even if nothing is asked for
+            if watch.poll(0):
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout; NaN becomes null."""
-    print(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str))
+    print(harmless(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str)))
 
 
 def print_rows(
@@ -32,9 +64,14 @@ def print_rows(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         if rows:
             writer.writerow(rows[0])
-        writer.writerows([["" if v is None else v for v in row.values()] for row in rows])
+        writer.writerows([["" if v is None else _csv(v) for v in row.values()] for row in rows])
     else:
         _print_table(rows, title)
+
+
+def _csv(value: Any) -> Any:
+    """Return a value as CSV has it: programs get texts as they are, a terminal nothing that it would obey."""
+    return printable(value) if isinstance(value, str) and sys.stdout.isatty() else value
 
 
 def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:

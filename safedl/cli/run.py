@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from safedl.cli.output import note, print_rows
+from safedl.cli.output import drop_lost_output, explain, note, print_rows
 from safedl.errors import NotFoundError, SafedlError, UsageError
+from safedl.events import Event
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
     from safedl.pipeline.driver import Prepared, Request
+    from safedl.pipeline.journal import Listener
 
 ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
@@ -156,6 +159,7 @@ def _saved_request(workspace: Workspace, uid: str) -> Request:
 def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     from safedl.cli.live import Preparation, make_view
     from safedl.pipeline.driver import drive, prepare
+    from safedl.pipeline.executor import STAGE_THREAD
 
     if not os.environ.get("SAFEDL_DEBUG"):
         warnings.simplefilter("ignore")  # what libraries say to developers; a run speaks through its events
@@ -164,18 +168,41 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     uid = prepared.request.experiment
     assert uid is not None
     _say_skipped(prepared)
-    with make_view(json) as view:
-        code, hanging = drive(workspace, prepared, view.handle)
+    try:
+        with make_view(json) as view:
+            code, hanging = drive(workspace, prepared, _patient(view.handle))
+            drop_lost_output()
+    except BaseException as error:
+        if not any(thread.name.startswith(STAGE_THREAD) for thread in threading.enumerate()):
+            raise
+        _leave(explain(error))
     if not json:
         print_rows(workspace.summary(uid), title="")
         _say_decision(workspace, prepared)
     if code != 0:
         note(f"not everything is done; go on with: safedl resume {uid}")
+    if hanging or code == 130:
+        _leave(code)
+    raise typer.Exit(code)
+
+
+def _patient(handle: Listener) -> Listener:
+    """Return a listener that a lost terminal or a closed pipe does not stop: files and store hear the rest."""
+
+    def listen(item: Event) -> None:
+        try:
+            handle(item)
+        except OSError:
+            drop_lost_output()
+
+    return listen
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: a thread that still computes would keep the interpreter from it, or crash it."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if hanging or code == 130:
-        os._exit(code)  # a thread that still computes would keep the interpreter from leaving
-    raise typer.Exit(code)
+    os._exit(code)
 
 
 def _say_skipped(prepared: Prepared) -> None:

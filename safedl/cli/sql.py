@@ -41,7 +41,9 @@ def sql(
         csv_format.writer(sys.stdout, lineterminator="\n").writerow(answer.columns)
     print_rows(answer.as_dicts(), as_json=json, as_csv=csv)
     if answer.truncated:
-        note(f"truncated: only the first {limit} rows are shown; raise --limit for more")
+        shown = len(answer.rows)
+        more = "raise --limit for more" if shown == limit else "the values of the others are too large"
+        note(f"truncated: only the first {shown} rows are shown; {more}")
     elif not answer.rows:
         note("no rows")
 

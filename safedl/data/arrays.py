@@ -14,6 +14,7 @@ from safedl.data.imageset import ImageSet, Raw
 from safedl.errors import UsageError
 
 CHANNELS = (1, 3)
+_UNSIGNED = (torch.uint16, torch.uint32)
 KEYS = {
     "x_train": ("x_train", "train_images"),
     "y_train": ("y_train", "train_labels"),
@@ -97,6 +98,8 @@ def to_images(values: Any, where: str) -> Tensor:
 def _to_uint8(images: Tensor, where: str) -> Tensor:
     if images.dtype == torch.uint8:
         return images
+    if images.dtype in _UNSIGNED:
+        images = images.long()  # torch cannot take the minimum of these
     low, high = float(images.min()), float(images.max())
     if images.is_floating_point():
         if not (low >= 0 and high <= 1):

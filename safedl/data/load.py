@@ -32,6 +32,7 @@ def load(
     are resized to its height and width. Raises `UsageError` for anything that cannot be read.
     """
     raw = sources.read(settings, folders, shape, progress)
+    classes = _names(raw.classes)
     rng = torch.Generator().manual_seed(seed)
     train, test = raw.train, raw.test
     if test is None:
@@ -44,5 +45,14 @@ def load(
         raise UsageError(f"data set '{settings.name}' has too few images to split into training and test")
     parts = (train, trusted, test)
     tensors = [t for part in parts for t in (part.images, part.labels, part.sources) if t is not None]
-    fingerprint = digest([raw.classes, tensor_digest(*tensors)])
-    return Dataset(settings.name, raw.classes, train, trusted, test, fingerprint)
+    fingerprint = digest([classes, tensor_digest(*tensors)])
+    return Dataset(settings.name, classes, train, trusted, test, fingerprint)
+
+
+def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the classes' names as valid Unicode: a folder's name may hold any bytes. Raises `UsageError` for twins."""
+    names = tuple(name.encode("utf-8", "backslashreplace").decode() for name in classes)
+    twin = next((name for name in names if names.count(name) > 1), None)
+    if twin is not None:
+        raise UsageError(f"two classes have the name '{twin}'; give each its own")
+    return names

@@ -27,7 +27,7 @@ from safedl.data.arrays import from_mapping, to_images
 from safedl.data.decode import is_grey, target_size, to_pixels
 from safedl.data.imageset import Raw
 from safedl.data.usercode import call
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 from safedl.progress import Progress
 
 CHUNK = 512
@@ -40,6 +40,15 @@ def read_module(path: Path, shape: tuple[int, int, int] | None, progress: Progre
     """
     where = f"get_dataset() of {path}"
     result = call(path, "get_dataset", {}, {}, progress)
+    try:
+        return _to_raw(result, where, shape, progress)
+    except UsageError:
+        raise
+    except Exception as error:  # the user's objects may fail in any way when they are looked at
+        raise UsageError(f"{where} cannot be used: {in_a_line(error)}") from error
+
+
+def _to_raw(result: Any, where: str, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     if isinstance(result, Mapping):
         return from_mapping(result, where)
     if isinstance(result, tuple | list) and len(result) == 4:

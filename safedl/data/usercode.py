@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 from safedl.progress import Progress
 
 
@@ -36,7 +36,7 @@ def call(
     """Run the module at `path` and return what its `function(**arguments)` returns.
 
     Of `optional` it is given what its signature names. The module may import its neighbours.
-    Raises `UsageError` with the last line of the traceback for anything that goes wrong in it.
+    Raises `UsageError` with place and first line of the error for anything that goes wrong in it.
     """
     progress.log(f"running {path.name}, which the profile names: {function}()")
     name = f"safedl_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
@@ -52,10 +52,10 @@ def call(
             raise UsageError(f"{path} defines no function {function}()")
         defined = getattr(module, function)
         return defined(**arguments, **_accepted(defined, optional))
-    except UsageError:
+    except (UsageError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"{function}() of {path}{_where(error, path)} failed: {_last_line(error)}") from error
+    except BaseException as error:
+        raise UsageError(f"{function}() of {path}{_where(error, path)} failed: {in_a_line(error)}") from error
     finally:
         sys.path.remove(str(path.parent))
 
@@ -73,10 +73,6 @@ def _accepted(function: Any, optional: Mapping[str, Any]) -> dict[str, Any]:
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
         return dict(optional)
     return {name: value for name, value in optional.items() if name in parameters}
-
-
-def _last_line(error: BaseException) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
 
 
 def _where(error: BaseException, path: Path) -> str:

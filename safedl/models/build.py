@@ -15,7 +15,7 @@ from safedl.catalog.models import check_params
 from safedl.catalog.settings import ModelSettings
 from safedl.data.imageset import Dataset
 from safedl.data.usercode import call, code_digest, find
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 from safedl.models import architectures
 from safedl.models.classifier import Classifier
 from safedl.models.dropout import seed_dropout
@@ -43,11 +43,17 @@ def build(
     with _INITIALISATION, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if module:
-            net = _user_net(settings, dataset, module, seed, progress)
+            try:
+                net = _user_net(settings, dataset, module, seed, progress)
+                model = Classifier(net, mean, std, dataset.shape)
+            except (UsageError, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # the user's object may fail in any way when it is looked at
+                raise UsageError(f"the model of {module} cannot be used: {in_a_line(error)}") from error
         else:
             net = architectures.make(settings.name, dataset.shape, len(dataset.classes), settings.params)
             _prepare(net, seed)
-        model = Classifier(net, mean, std, dataset.shape)
+            model = Classifier(net, mean, std, dataset.shape)
     if settings.weights:
         load_weights(model, find(settings.weights, folders, "model.weights"))
     return model
@@ -136,7 +142,10 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
     if not isinstance(first, Tensor) or first.shape != (2, count):
         found = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
         raise UsageError(f"the model of {path} gives {found} for two images, not logits [2, {count}]")
-    if not torch.allclose(first, second, equal_nan=True):
+    if not first.is_floating_point() or not first.isfinite().all():
+        found = "not finite" if first.is_floating_point() else f"of type {first.dtype}"
+        raise UsageError(f"the model of {path} gives logits that are {found} for images in [0, 1]")
+    if not torch.allclose(first, second):
         raise UsageError(
             f"the model of {path} draws random numbers of its own in training: the same images gave two results; "
             "use torch.nn.Dropout layers, which are given a seeded generator"

@@ -25,6 +25,7 @@ from safedl.conclusions.gather import conclude
 from safedl.conclusions.write import write
 from safedl.errors import StoreError, UsageError
 from safedl.events import Event, event, now
+from safedl.liveness import LOCK, PATIENCE
 from safedl.pipeline.check import check_against_data
 from safedl.pipeline.executor import Control, Executor
 from safedl.pipeline.journal import Journal, Listener
@@ -103,9 +104,13 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
     keys: dict[str, str] = {}
     for stage in plan.stages:
         keys[stage.id] = lab.key(stage, keys.get(stage.parent or ""), keys.get(stage.after or ""))
+    return Prepared(replace(request, experiment=uid), lab, workers, plan, keys, _finished(workspace, keys))
+
+
+def _finished(workspace: Workspace, keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the completed runs that are there already, by stage id."""
     found = queries.completed(workspace.db, list(keys.values())) if workspace.db.exists() else {}
-    finished = {stage_id: found[key] for stage_id, key in keys.items() if key in found}
-    return Prepared(replace(request, experiment=uid), lab, workers, plan, keys, finished)
+    return {stage_id: found[key] for stage_id, key in keys.items() if key in found}
 
 
 def drive(workspace: Workspace, prepared: Prepared, listener: Listener) -> tuple[int, bool]:
@@ -130,9 +135,9 @@ class _Driver:
 
     def run(self) -> tuple[int, bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "driver.lock")
+        lock = FileLock(self.folder / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PATIENCE)
         except Timeout as error:
             raise StoreError(
                 f"experiment {self.uid} is running already; follow it: safedl runs logs -f {self.uid}"
@@ -140,9 +145,12 @@ class _Driver:
         try:
             migrate.ensure(self.workspace.db)
             recover.recover(self.workspace.db, self.workspace.results, holding=self.uid)
+            # A driver that died may have finished more than it could store, and others went on meanwhile.
+            self.prepared = replace(self.prepared, finished=_finished(self.workspace, self.prepared.keys))
             self.recorder = Recorder(self.workspace.db)
             try:
-                return self._execute()
+                with self._signals():
+                    return self._execute()
             finally:
                 self.recorder.close()
         finally:
@@ -162,8 +170,7 @@ class _Driver:
                 prepared.lab, prepared.plan, uids, done,
                 folder=self.workspace.run_folder, workers=prepared.workers, stall=prepared.request.stall,
             )  # fmt: skip
-            with self._signals():
-                statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
+            statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
             self._publish(uids, statuses)
             journal.write(self._conclude(uids))
             complete = all(s == "completed" for s in statuses.values())

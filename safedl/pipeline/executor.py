@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from safedl.errors import SafedlError
 from safedl.events import Event, event
 from safedl.pipeline.lab import Lab
 from safedl.pipeline.monitor import StageMonitor
+from safedl.pipeline.reasons import expected, unexpected
 from safedl.pipeline.stages import Document, Job, execute
 from safedl.plan import Plan, Stage
 from safedl.progress import Cancelled
@@ -23,7 +23,8 @@ from safedl.progress import Cancelled
 GRACE = 1.2
 """Seconds that running stages get to stop after a cancel, before they are left to themselves."""
 
-MEMORY_HINT = "out of memory: lower training.batch_size, use a smaller model, or --workers 1"
+STAGE_THREAD = "stage "
+"""What the names of the threads begin with that stages run in."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Executor:
             after=self._results.get(stage.after or ""),
         )
         self._running[stage.id] = _Running(monitor, device)
-        threading.Thread(target=self._work, args=(job, monitor), name=stage.id, daemon=True).start()
+        threading.Thread(target=self._work, args=(job, monitor), name=f"{STAGE_THREAD}{stage.id}", daemon=True).start()
         return event("run", uid, status="running", device=str(device))
 
     def _work(self, job: Job, monitor: StageMonitor) -> None:
@@ -164,13 +165,11 @@ class Executor:
             done = _Done(job.stage, "completed", document=execute(self._lab, job, monitor))
         except Cancelled:
             done = _Done(job.stage, "cancelled")
-        except SafedlError as error:
-            done = _Done(job.stage, "failed", str(error))
-        except (MemoryError, torch.OutOfMemoryError):
-            done = _Done(job.stage, "failed", MEMORY_HINT)
         except BaseException as error:  # noqa: BLE001 - a stage that raises anything must not take the plan with it
-            monitor.emit(event("log", job.uid, level="error", message=traceback.format_exc()))
-            done = _Done(job.stage, "failed", f"{type(error).__name__}: {error}")
+            reason = expected(error)
+            if reason is None:
+                monitor.emit(event("log", job.uid, level="error", message=traceback.format_exc()))
+            done = _Done(job.stage, "failed", reason or unexpected(error))
         self._inbox.put(done)
 
     def _skip_orphans(self, control: Control) -> list[Event]:
@@ -193,7 +192,11 @@ class Executor:
         for stage in hanging:
             silent = now - self._running[stage.id].monitor.last_step
             if silent > self._stall:
-                events.append(self._abandon(stage, "failed", f"no progress for {silent:.0f} seconds: given up"))
+                events.append(
+                    self._abandon(
+                        stage, "failed", f"no progress for {silent:.0f} seconds: given up; --stall allows more"
+                    )
+                )
         return events
 
     def _abandon(self, stage: Stage, status: str, error: str | None) -> Event:

@@ -53,12 +53,33 @@ def open_readonly(path: Path) -> sqlite3.Connection:
 
     `mode=ro` alone would still allow ATTACH to create another file; `query_only` forbids that too.
     """
-    uri = f"file:{quote(os.fspath(path))}?mode=ro"
+    uri = f"file:{quote(os.fspath(path))}?mode=ro{'&immutable=1' if _lies_still(path) else ''}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )  # fmt: skip
     connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+_REMEDIES = {
+    sqlite3.SQLITE_BUSY: "try again when the other program is done with it",
+    sqlite3.SQLITE_CANTOPEN: "its folder must be there and writable",
+    sqlite3.SQLITE_FULL: "free some space",
+    sqlite3.SQLITE_IOERR: "look whether the disk is full, or damaged",
+    sqlite3.SQLITE_READONLY: "choose a folder that can be written to",
+}
+"""What to do, by SQLite's primary result code."""
+
+
+def cannot_use(path: Path, error: BaseException | None) -> StoreError:
+    """Return what to raise for an error of SQLite's: which file is meant, what is wrong, what to do."""
+    remedy = _REMEDIES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    return StoreError(f"cannot use the store {path}: {error}{f'; {remedy}' if remedy else ''}")
+
+
+def _lies_still(path: Path) -> bool:
+    """Return whether nobody writes to the store and we could not: SQLite must not look for a log then, nor make one."""
+    return not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
 
 
 @contextmanager
@@ -67,7 +88,7 @@ def errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(f"cannot use the store {path}: {error}") from error
+        raise cannot_use(path, error) from error
 
 
 def revision(path: Path) -> str | None:
@@ -88,7 +109,7 @@ def revision(path: Path) -> str | None:
                 row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
                 return str(row[0]) if row else None
     except sqlite3.OperationalError as error:
-        raise StoreError(f"cannot use the store {path}: {error}") from error
+        raise cannot_use(path, error) from error
     except sqlite3.DatabaseError as error:
         raise StoreError(
             f"{path} is damaged or not a store ({error}); `safedl db reindex` rebuilds it from results/"

@@ -11,7 +11,6 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from safedl.errors import StoreError
 from safedl.store import connect
 
 PRAGMAS = ("synchronous=NORMAL", "journal_size_limit=67108864", "cache_size=-32000")
@@ -57,4 +56,4 @@ def errors_of(path: Path) -> Iterator[None]:
         with connect.errors_of(path):
             yield
     except DBAPIError as error:
-        raise StoreError(f"cannot use the store {path}: {error.orig}") from error
+        raise connect.cannot_use(path, error.orig) from error

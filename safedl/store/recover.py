@@ -10,11 +10,11 @@ from filelock import FileLock, Timeout
 
 from safedl import events
 from safedl.events import Event
+from safedl.liveness import LOCK, is_held
 from safedl.store import connect, queries
 from safedl.store.recorder import Recorder
 from safedl.store.records import RunRow
 
-LOCK = "driver.lock"
 REASON = "the driver ended without finishing it"
 
 
@@ -37,12 +37,8 @@ def recover(db: Path, results: Path, holding: str | None = None) -> list[str]:
 
 def living_drivers(results: Path) -> list[str]:
     """Return the uids of the experiments whose driver is at work."""
-    found = []
-    for lock in sorted((results / "experiments").glob(f"*/{LOCK}")):
-        with _taken_over(lock.parent) as dead:
-            if not dead:
-                found.append(lock.parent.name)
-    return found
+    locks = sorted((results / "experiments").glob(f"*/{LOCK}"))
+    return [lock.parent.name for lock in locks if is_held(lock)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,7 +94,7 @@ def _fill(
     in_order = sorted(experiments.values(), key=lambda e: (moment(e.record.created_at), e.record.uid))
     experiment_ids = {e.record.uid: insert_experiment(connection, e.record) for e in in_order}
     planned = [uid for e in in_order for uid in e.runs if uid in runs]
-    order = sorted(dict.fromkeys([*planned, *runs]), key=lambda uid: moment(runs[uid].record.created_at))
+    order = sorted(dict.fromkeys([*planned, *runs]), key=lambda uid: (_made(uid, runs), runs[uid].record.attempt))
     ids = insert_runs(connection, [runs[uid].record for uid in order], experiment_ids)
     for uid in order:
         # A resumed experiment's plan no longer names the attempts that failed; they belong to it all the same.
@@ -113,6 +114,15 @@ def _fill(
                 apply_events(connection, runs[uid].events)
         except _DAMAGE as error:
             problems.append(f"run {uid}: events.jsonl: {_in_one_line(error)}")
+
+
+def _made(uid: str, runs: dict[str, _Run]) -> datetime:
+    """Return when a run was made: never before what it retries, though the clock may have been set back meanwhile."""
+    found: dict[str, datetime] = {}
+    while uid in runs and uid not in found:
+        record = runs[uid].record
+        found[uid], uid = moment(record.created_at), record.retry_of or ""
+    return max(found.values())
 
 
 def _read_all(folder: Path, read: Callable[[Path], Found], problems: list[str]) -> dict[str, Found]:
@@ -140,6 +150,9 @@ def _read_run(folder: Path) -> _Run:
     result = folder / "result.json"
     if result.exists():
         found.append({**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid})
+    elif any(e["event"] == "run" and e.get("status") == "completed" for e in found):
+        # Taken for completed it would be linked for ever, and there would be nothing to link to.
+        raise ValueError("it was completed, but its result.json is gone")
     return _Run(record, tuple(found))
 
 

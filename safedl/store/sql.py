@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safedl.errors import SafedlError, StoreError, UsageError
+from safedl.errors import SafedlError, UsageError
 from safedl.store import connect
 
 ALLOWED = "one statement that reads: SELECT, WITH, VALUES, EXPLAIN, or a PRAGMA that only tells"
@@ -26,6 +26,9 @@ TELLING_PRAGMAS = frozenset({
 
 LONGEST_VALUE = 16 * 2**20
 """Bytes that one value may have: a query cannot fill the memory with a single text."""
+
+LARGEST_ANSWER = 4 * LONGEST_VALUE
+"""Bytes of texts that an answer may have in all; what would come after is left out."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +67,24 @@ def query(
         connection.set_progress_handler(lambda: stopped() or time.monotonic() > deadline, 1000)
         try:
             cursor = connection.execute(text, parameters)
-            rows = cursor.fetchmany(limit + 1)
+            rows, more = _fetch(cursor, limit)
         except (sqlite3.Error, ValueError) as error:
             raise _refusal(error, db, timeout, stopped()) from error
         if cursor.description is None:
             raise UsageError(f"an empty query: write {ALLOWED}")
-        return Answer(_different(item[0] for item in cursor.description), rows[:limit], len(rows) > limit)
+        return Answer(_different(item[0] for item in cursor.description), rows, more)
+
+
+def _fetch(cursor: sqlite3.Cursor, limit: int) -> tuple[list[tuple[Any, ...]], bool]:
+    """Return as many rows as may be shown, and whether there are more."""
+    rows: list[tuple[Any, ...]] = []
+    size = 0
+    for row in cursor:
+        size += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if len(rows) == limit or size > LARGEST_ANSWER:
+            return rows, True
+        rows.append(row)
+    return rows, False
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -88,7 +103,7 @@ def _refusal(error: sqlite3.Error | ValueError, db: Path, timeout: float, stoppe
                 f"the query took longer than {timeout:g} s and was stopped; narrow it, or allow more time"
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_IOERR:
-            return StoreError(f"cannot use the store {db}: {error}")
+            return connect.cannot_use(db, error)
         case _:
             return UsageError(f"SQL: {error}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -113,6 +114,27 @@ def test_notes_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "cat" / "labels.csv").write_text("a,b")
     (tmp_path / "cat" / ".DS_Store").write_bytes(b"\0")
     (tmp_path / ".git").mkdir()
+    assert len(_read(tmp_path).train) == 6
+
+
+def test_photographs_for_printers_and_moving_pictures_are_read(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _save(tmp_path / name / "cmyk.jpg", (0, 255, 255, 0), mode="CMYK")
+        frames = [Image.new("RGB", (8, 6), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+        for kind in ("gif", "webp", "png"):
+            frames[0].save(tmp_path / name / f"moving.{kind}", save_all=True, append_images=frames[1:])
+        palette = Image.new("RGBA", (8, 6), (255, 0, 0, 255)).quantize(2)
+        palette.save(tmp_path / name / "transparent.gif", transparency=1)
+    images = _read(tmp_path).train.images
+    assert images.shape == (10, 3, 6, 8)
+    assert (images[:, 0] > 200).all() and (images[:, 1:] < 60).all()  # red: the first frame counts
+
+
+def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    (tmp_path / "cat" / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "cat" / "round").symlink_to(tmp_path / "cat")
+    os.mkfifo(tmp_path / "cat" / "pipe.png")
     assert len(_read(tmp_path).train) == 6
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.settings import DatasetSettings
@@ -137,3 +140,24 @@ def test_too_few_images_to_split(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x_train=np.zeros((2, 4, 4), np.uint8), y_train=np.arange(2))
     with pytest.raises(UsageError, match="too few images"):
         load(DatasetSettings(name="data", path=str(tmp_path / "data.npz")), 0)
+
+
+def test_a_class_folder_may_have_any_bytes_as_its_name(tmp_path: Path) -> None:
+    for name in (b"caf\xe9", b"tea\x1b[2J"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        for number in range(12):
+            Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+    dataset = load(DatasetSettings(name="mine", type="custom", path=str(tmp_path)), 0)
+    assert dataset.classes == ("caf\\udce9", "tea\x1b[2J")
+    assert json.dumps(dataset.classes, ensure_ascii=False).encode()
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "data.py").write_text(
+        "import numpy as np\n"
+        "def get_dataset():\n"
+        "    return dict(x_train=np.zeros((80, 8, 8), np.uint8), y_train=np.arange(80) % 2, classes=['a', 'a'])\n"
+    )
+    with pytest.raises(UsageError, match="two classes have the name 'a'"):
+        load(DatasetSettings(name="mine", type="custom", path=str(tmp_path / "data.py")), 0)

@@ -77,6 +77,12 @@ def test_sources_and_classes_may_be_given(tmp_path: Path) -> None:
     assert raw.train.sources is not None and raw.train.sources.tolist() == [0, 0, 1, 1, 2, 2]
 
 
+def test_sixteen_bit_arrays_are_read_where_their_values_fit(tmp_path: Path) -> None:
+    assert torch.equal(_read(tmp_path, "x.astype(np.uint16), y").train.images, _read(tmp_path, "x, y").train.images)
+    with pytest.raises(UsageError, match="whole numbers must lie in 0 to 255"):
+        _read(tmp_path, "x.astype(np.uint16) * 256, y")
+
+
 def test_running_a_module_is_announced(tmp_path: Path) -> None:
     said: list[str] = []
 
@@ -103,6 +109,19 @@ def test_running_a_module_is_announced(tmp_path: Path) -> None:
         ("[3, 4]", "returned int for train"),
         ("Subset(Items(t), [0, 99])", r"train: item 1 is no \(image, label\): IndexError"),
         ("Subset([1, 2, 3], [0, 1])", r"item 0 is no \(image, label\): TypeError"),
+        ("exec('raise BaseException(1)')", "line 18, failed: BaseException: 1"),
+        ("exec('exit()')", "line 18, failed: SystemExit"),
+        ("exec('raise ValueError(\\'a\\\\nb\\')')", "failed: ValueError: a$"),
+        ("x.astype(complex), y", "cannot be used: NotImplementedError"),
+        ("t.to_sparse(), y", "cannot be used"),
+        ("torch.zeros(6, 3, 4, 5, device='meta'), y", "cannot be used: NotImplementedError"),
+        ("x, [[1], [2, 3], 4, 5, 6, 7]", "cannot be used: ValueError"),
+        ("x, np.array([None] * 6)", "cannot be used as numbers"),
+        ("x, y * float('nan')", "labels must be whole numbers"),
+        ("dict(x_train=x, y_train=y, classes=5)", "cannot be used: TypeError"),
+        ("dict(x_train=x, y_train=y, sources=[1, 'a', None, 2, 3, 4])", "cannot be used: TypeError"),
+        ("type('Items', (), {'__len__': lambda s: 1 / 0, '__getitem__': lambda s, i: 0})()", "ZeroDivisionError"),
+        ("type('Items', (), {'__len__': lambda s: -1, '__getitem__': lambda s, i: 0})()", "cannot be used: ValueError"),
     ],
 )
 def test_unusable_results_are_refused_in_one_line(tmp_path: Path, returned: str, message: str) -> None:

@@ -74,6 +74,14 @@ def get_model(extra):
     assert model.layer("1").out_features == 7
 
 
+LINEAR = """
+import torch
+from torch import nn
+def get_model():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -86,6 +94,11 @@ def get_model(extra):
         (GOOD.replace("16, num_classes", "16, 4"), r"gives \[2, 4\] for two images, not logits \[2, 10\]"),
         (GOOD.replace("nn.Linear(16, num_classes)", "nn.Linear(16, num_classes), nn.Tanh()"), "no penultimate layer"),
         (GOOD.replace("nn.Dropout(0.5)", "nn.AlphaDropout(0.5)"), "draws random numbers of its own"),
+        (LINEAR + "    return net.to('meta')", "cannot be used: NotImplementedError"),
+        (LINEAR + "    net.modules = lambda: 5\n    return net", "cannot be used: TypeError"),
+        (LINEAR + "    net.forward = lambda x: exec('raise BaseException(3)')\n    return net", "BaseException: 3"),
+        (LINEAR + "    net[1].bias.data[0] = float('nan')\n    return net", "logits that are not finite"),
+        (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).long()\n    return net", r"of type torch\.int64"),
     ],
 )
 def test_unusable_user_modules_are_refused_in_one_line(

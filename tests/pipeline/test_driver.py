@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import errno
 import json
 import signal
+import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from safedl.cache import ArtifactCache
 from safedl.errors import StoreError, UsageError
@@ -16,6 +20,7 @@ from safedl.pipeline.driver import Request, prepare
 from safedl.profile.load import parse
 from safedl.progress import Progress
 from safedl.store import queries
+from safedl.store.recorder import Recorder
 from safedl.workspace import Workspace
 
 from .conftest import PROFILE, Drive
@@ -98,6 +103,28 @@ def test_interrupt_cancels_and_resuming_completes(workspace: Workspace, run: Dri
     assert workspace.experiments() == [stopped.uid]
 
 
+def test_what_a_dead_driver_finished_but_did_not_store_is_not_run_again(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply = Recorder.apply
+
+    def die(self: Recorder, items: Sequence[Event]) -> None:
+        if any(e["event"] == "run" and e["status"] == "completed" for e in items):
+            raise SystemExit  # the files have it, the store has not
+        apply(self, items)
+
+    monkeypatch.setattr(Recorder, "apply", die)
+    with pytest.raises(SystemExit):
+        run(attacks=("label_flipping",), defenses=("robust_loss",), workers=1)
+    monkeypatch.setattr(Recorder, "apply", apply)
+    assert queries.runs(workspace.db, status="completed") == []
+    resumed = run(
+        experiment=workspace.experiments()[0], attacks=("label_flipping",), defenses=("robust_loss",), workers=1
+    )
+    assert resumed.statuses()["baseline@0"] == "linked"
+    assert len(queries.runs(workspace.db, kind="baseline")) == 1
+
+
 def test_cancel_file_of_one_run_stops_that_stage_alone(workspace: Workspace, run: Drive) -> None:
     def ask(item: Event) -> None:
         if item["event"] == "experiment" and item["status"] == "started":
@@ -133,7 +160,53 @@ def test_stage_that_raises_fails_and_the_rest_goes_on(
     assert statuses["static_patch/random_removal:activation_clustering@0"] == "skipped"
     assert statuses["static_patch/perfect_removal@0"] == "completed"
     failed = queries.runs(workspace.db, status="failed", defense="activation_clustering")
-    assert failed[0].error == "ZeroDivisionError: planted"
+    assert failed[0].error == "ZeroDivisionError: planted (safedl runs logs shows where)"
+
+
+def raising(error: Callable[[], object]) -> Any:
+    def load(_spec: object) -> Any:
+        def defense(_scenario: object, _params: object) -> None:
+            error()
+
+        return defense
+
+    return load
+
+
+def torch_error() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def python_error() -> None:
+    raise MemoryError
+
+
+def full_disk() -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", "/x/model.pt")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (python_error, "out of memory: lower training.batch_size"),
+        (torch_error, "out of memory: lower training.batch_size"),
+        (lambda: torch.empty(10**15), "out of memory: lower training.batch_size"),  # a plain RuntimeError on a CPU
+        (full_disk, "no space left on the disk; free some: /x/model.pt"),
+        (sys.exit, "SystemExit"),
+    ],
+)
+def test_a_stage_says_why_it_failed_and_what_to_do(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch, error: Callable[[], object], reason: str
+) -> None:
+    monkeypatch.setattr(stages, "load_defense", raising(error))
+    driven = run(attacks=("static_patch",))
+    assert driven.code == 3
+    statuses = driven.statuses()
+    assert statuses["static_patch/activation_clustering@0"] == "failed"
+    assert statuses["static_patch/perfect_removal@0"] == "completed"
+    failed = queries.runs(workspace.db, status="failed")
+    assert failed[0].error is not None
+    assert reason in failed[0].error
 
 
 def test_stage_without_a_sign_of_life_is_given_up(run: Drive, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +11,13 @@ from safedl.errors import StoreError
 from safedl.events import event
 from safedl.store import migrate, queries
 from safedl.store.reindex import reindex
-from tests.store import samples
+from tests.store import samples, tables
 from tests.store.samples import Workplace
-
-# What the tables say, with uids instead of the rows' ids.
-CONTENT = {
-    "experiment": "SELECT uid, name, profile, profile_hash, config, created_at, note FROM experiment",
-    "run": """SELECT r.uid, r.status, r.kind, r.stage, p.uid, e.uid, r.dataset, r.model, r.threat, r.attack, r.defense,
-        r.detector, r.seed, r.attempt, o.uid, r.params, r.recipe, r.stage_key, r.code, r.versions, r.host, r.pid,
-        r.device, r.progress, r.error, r.created_at, r.started_at, r.finished_at
-        FROM run r LEFT JOIN run p ON p.id = r.parent_id LEFT JOIN run o ON o.id = r.retry_of
-        LEFT JOIN experiment e ON e.id = r.experiment_id""",
-    "experiment_run": """SELECT e.uid, r.uid FROM experiment_run x JOIN run r ON r.id = x.run_id
-        JOIN experiment e ON e.id = x.experiment_id""",
-    # Scores are derived from the others.
-    "metric": """SELECT r.uid, m.name, m.value FROM metric m JOIN run r ON r.id = m.run_id
-        WHERE m.name NOT LIKE 'score.%'""",
-    "metric_point": "SELECT r.uid, m.name, m.step, m.value FROM metric_point m JOIN run r ON r.id = m.run_id",
-    "event": "SELECT r.uid, v.at, v.level, v.message FROM event v JOIN run r ON r.id = v.run_id",
-    "run_status": "SELECT * FROM run_status",
-}
+from tests.store.tables import without_scores
 
 
 def content(db: Path) -> dict[str, list[tuple[Any, ...]]]:
-    with closing(sqlite3.connect(db)) as connection:
-        return {name: sorted(connection.execute(query), key=repr) for name, query in CONTENT.items()}
+    return without_scores(tables.content(db))
 
 
 def fill(work: Workplace) -> None:
@@ -120,6 +100,17 @@ def test_damaged_folders_are_reported_and_left_out(work: Workplace) -> None:
     assert all("\n" not in problem for problem in report.problems)
     assert queries.find_run(work.db, "clean2").status == "completed"
     assert migrate.check(work.db) == []
+
+
+@pytest.mark.parametrize("left", [None, "", '{"metrics": {'])
+def test_a_completed_run_without_its_result_is_to_be_run_again(work: Workplace, left: str | None) -> None:
+    fill(work)
+    work.recorder.close()
+    result = work.results / "runs" / "attack" / "result.json"
+    result.unlink() if left is None else result.write_text(left)
+    report = reindex(work.db, work.results)
+    assert any(p.startswith("runs/attack: left out: ") for p in report.problems)
+    assert queries.completed(work.db, ["key-attack", "key-base"]) == {"key-base": "base"}
 
 
 def test_runs_keep_the_order_in_which_they_were_made(work: Workplace) -> None:

@@ -122,6 +122,13 @@ def test_huge_values_are_refused(db: Path) -> None:
         sql.query(db, "SELECT length(zeroblob(1000000000))")
 
 
+def test_many_large_values_do_not_fill_the_memory(db: Path) -> None:
+    large = "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT zeroblob(9000000) FROM t"
+    answer = sql.query(db, large)
+    assert answer.truncated
+    assert 1 <= len(answer.rows) < 10
+
+
 def test_broken_text_is_shown(db: Path) -> None:
     assert sql.query(db, "SELECT CAST(x'61ff' AS TEXT)").rows == [("a\ufffd",)]
 
