@@ -3,7 +3,7 @@
     python -m benchmarks.speed --keep DIR [--data PATH] [--epochs N] [PART ...]
     python -m benchmarks.speed --keep DIR --write
 
-Parts: plan, plan-fashion, overhead, influence, detectors, store, start, memory, workers; all if none is named. Each
+Parts: plan, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers; all if none is named. Each
 leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there. `detectors` needs
 `pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
 """
@@ -28,6 +28,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "spe
 TITLES = {
     "plan": "Whole plan against the straightforward way",
     "plan-fashion": "Whole plan against the straightforward way, Fashion-MNIST",
+    "private": "Differentially private training, timed apart",
     "overhead": "Plan over its bare training loops",
     "influence": "Influence by forward mode against gradients one by one",
     "detectors": "Detectors against the Adversarial Robustness Toolbox",
@@ -55,6 +56,7 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
     parts: dict[str, Callable[[], tuple[list[Row], str]]] = {
         "plan": lambda: speed_plan.against_naive("digits"),
         "plan-fashion": lambda: speed_plan.against_naive("fashionmnist"),
+        "private": lambda: speed_plan.against_naive("digits", private=True),
         "overhead": lambda: (speed_plan.overhead("fashionmnist"), ""),
         "influence": lambda: (speed_methods.influence("digits") + speed_methods.influence("fashionmnist"), ""),
         "detectors": lambda: (speed_methods.detectors(), ""),
@@ -119,7 +121,8 @@ def main() -> None:
         found = {"machine": f"{machine()}; {load}; {date.today()}.", "rows": rows, "below": below}
         (options.keep / f"{part}.json").write_text(json.dumps(found, indent=1))
         print(table(rows), below, found["machine"], sep="\n", flush=True)
-    write(options.keep) if options.write else None
+    if options.write:
+        write(options.keep)
 
 
 if __name__ == "__main__":

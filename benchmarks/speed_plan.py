@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -119,38 +120,43 @@ def tasks(chosen: Profile, keep: Callable[[str], bool]) -> list[Task]:
     ]
 
 
-def against_naive(dataset: str) -> tuple[list[Row], str]:
-    """Return the rows, and a table of both sides' accuracy. The plan runs between thirds of the scripts."""
+def against_naive(dataset: str, *, private: bool = False) -> tuple[list[Row], str]:
+    """Return the rows, and a table of both sides' accuracy; `private`: of differentially private training alone.
+
+    The plan runs between thirds of the scripts.
+    """
     torch.set_num_threads(1)
     chosen = profile(dataset)
-    rows: list[Row] = []
-    lines = []
-    for title, keep in (("without", lambda name: name != APART), ("alone", lambda name: name == APART)):
-        scripts = tasks(chosen, keep)
-        step = math.ceil(len(scripts) / REPEATS)
-        ours: list[Ran] = []
-        naive = Timing(0, 0)
-        naive_outcomes: list[Outcome] = []
-        for start in range(0, len(scripts), step):
-            for task in scripts[start : start + step]:
-                outcome, took = timed(partial(defend, task))
-                naive, naive_outcomes = naive + took, [*naive_outcomes, outcome]
-            ours.append(run_plan(chosen, keep, bounds=False, cores=1))
-        plan = median([ran.took for ran in ours])
-        goal = "≥ 5" if title == "without" else ""
-        name = f"{dataset}: {len(scripts)} defenses of {len(chosen.attacks)} attacks, {APART} {title}"
-        if title == "alone":
-            name = f"{dataset}: {APART} against {len(scripts)} attacks (the plan also trains baseline and attacks)"
-        rows += [
-            (f"{name}: straightforward", in_seconds(naive), ""),
-            (f"{name}: plan, median of {len(ours)}", in_seconds(plan), ""),
-            (f"{name}: times faster, by processor time", f"{naive.cpu / plan.cpu:.1f}", goal),
-        ]
-        lines += [
-            _line(task, outcome, ours[0].outcomes[f"{task.attack}/{task.defense}@{task.training.seed}"])
-            for task, outcome in zip(scripts, naive_outcomes, strict=True)
-        ]
-    head = "| attack | defense | clean accuracy, straightforward | plan | ASR, straightforward | plan |"
+
+    def keep(defense: str) -> bool:
+        return (defense == APART) == private
+
+    scripts = tasks(chosen, keep)
+    step = math.ceil(len(scripts) / REPEATS)
+    ours: list[Ran] = []
+    naive = Timing(0, 0)
+    outcomes: list[Outcome] = []
+    for start in range(0, len(scripts), step):
+        for task in scripts[start : start + step]:
+            outcome, took = timed(partial(defend, task))
+            naive += took
+            outcomes.append(outcome)
+            print(f"script {task.attack}/{task.defense}: {in_seconds(took)}", file=sys.stderr, flush=True)
+        ours.append(run_plan(chosen, keep, bounds=False, cores=1))
+        print(f"plan: {in_seconds(ours[-1].took)}", file=sys.stderr, flush=True)
+    plan = median([ran.took for ran in ours])
+    what = f"{APART} alone" if private else f"without {APART}"
+    name = f"{dataset}, {len(scripts)} defenses of attacks, {what}"
+    rows = [
+        (f"{name}: one script each", in_seconds(naive), ""),
+        (f"{name}: the plan, which trains the baseline too, median of {len(ours)}", in_seconds(plan), ""),
+        (f"{name}: times faster", f"{naive.cpu / plan.cpu:.1f}", "" if private else "≥ 5"),
+    ]
+    lines = [
+        _line(task, outcome, ours[0].outcomes[f"{task.attack}/{task.defense}@{task.training.seed}"])
+        for task, outcome in zip(scripts, outcomes, strict=True)
+    ]
+    head = "| attack | defense | clean accuracy, scripts | plan | ASR, scripts | plan |"
     return rows, "\n".join([head, "|---|---|---:|---:|---:|---:|", *(line for line, _ in lines), _means(lines)])
 
 
@@ -165,7 +171,7 @@ def _line(task: Task, plain: Outcome, ours: Outcome) -> tuple[str, Values]:
 def _means(lines: Sequence[tuple[str, Values]]) -> str:
     columns = zip(*(values for _, values in lines), strict=True)
     known = [[v for v in column if v is not None] for column in columns]
-    return f"| *mean* | | {_cells([statistics.fmean(column) for column in known])} |"
+    return f"| *mean* | | {_cells([statistics.fmean(column) if column else None for column in known])} |"
 
 
 def _cells(values: Sequence[float | None]) -> str:
