@@ -69,11 +69,12 @@ def run_plan(
     chosen: Profile, keep: Callable[[str], bool], *, bounds: bool, workers: int = 1, cores: int | None = None
 ) -> Ran:
     """Run the stages of a profile whose defense `keep` lets through, on an empty workspace."""
-    with tempfile.TemporaryDirectory() as folder, _cores(cores):
+    with tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.open(Path(folder), Path(folder) / "safedl.db")
 
         def work() -> Prepared:
-            prepared = prepare(workspace, Request(chosen, workers=workers))
+            with _cores(cores):  # workers share these; what runs may move, so that no neighbour holds it up
+                prepared = prepare(workspace, Request(chosen, workers=workers))
             prepared = replace(prepared, plan=_part(prepared.plan, keep, bounds))
             code, _ = drive(workspace, prepared, lambda _event: None)
             if code:
@@ -97,7 +98,7 @@ def _part(plan: Plan, keep: Callable[[str], bool], bounds: bool) -> Plan:
 
 @contextmanager
 def _cores(count: int | None) -> Iterator[None]:
-    """Stay on so many cores."""
+    """Stay on so many cores; None is all."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(before)[:count])
     try:
@@ -202,8 +203,7 @@ def overhead(dataset: str) -> list[Row]:
         with _watched() as (fits, methods):
             whole.append(run_plan(chosen, lambda name: name != APART, bounds=True, cores=1).took)
         own.append(sum(methods))
-        with _cores(1):
-            bare.append(timed(partial(_train_all, fits))[1])
+        bare.append(timed(partial(_train_all, fits))[1])
     plan, loops, computed = median(whole), median(bare), statistics.median(own)
     name = f"{dataset}: plan with bounds, without {APART}"
     return [
