@@ -4,8 +4,8 @@
     python -m benchmarks.speed --keep DIR --write
 
 Parts: plan, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers; all if none is
-named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there. `detectors` needs
-`pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
+named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there.
+`detectors` needs `pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
 """
 
 from __future__ import annotations
