@@ -10,7 +10,9 @@ from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.fit import to_float
 
-BATCH = 512
+BATCH = 128
+"""Images at once. Of more, activations outgrow what the C library keeps for reuse (32 MB): every batch is then given
+fresh pages, which took a third of the time of predictions and half that of influence (`cnn` on 28x28, one thread)."""
 
 
 @torch.no_grad()
