@@ -143,8 +143,8 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
         found = list(first.shape) if isinstance(first, Tensor) else type(first).__name__
         raise UsageError(f"the model of {path} gives {found} for two images, not logits [2, {count}]")
     if not first.is_floating_point() or not first.isfinite().all():
-        found = "not finite" if first.is_floating_point() else f"of type {first.dtype}"
-        raise UsageError(f"the model of {path} gives logits that are {found} for images in [0, 1]")
+        fault = "not finite" if first.is_floating_point() else f"of type {first.dtype}"
+        raise UsageError(f"the model of {path} gives logits that are {fault} for images in [0, 1]")
     if not torch.allclose(first, second):
         raise UsageError(
             f"the model of {path} draws random numbers of its own in training: the same images gave two results; "
