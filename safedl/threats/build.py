@@ -61,12 +61,17 @@ def build_profile(
     }
     for attack in attacks:
         category = catalog.ATTACKS[attack].category
-        document["attack_overrides"].setdefault(category, {})[attack] = _parameters(attack, answers, settings)
-        defenses: dict[str, Any] = {"defenses": [tag.defense for tag in recommended(attack)]}
-        if category == "evasion":
-            defenses["adversarial_training"] = {"epsilon": _epsilon(settings)}
-        document["defense_config"].setdefault(category, {})[attack] = defenses
+        for section, entry in attack_entries(attack, answers, settings).items():
+            document[section].setdefault(category, {})[attack] = entry
     return document
+
+
+def attack_entries(attack: str, answers: Mapping[str, str], dataset: DatasetSettings) -> dict[str, dict[str, Any]]:
+    """Return what a profile says about an attack, by section: parameters that suit the data, and its defenses."""
+    defenses: dict[str, Any] = {"defenses": [tag.defense for tag in recommended(attack)]}
+    if catalog.ATTACKS[attack].category == "evasion":
+        defenses["adversarial_training"] = {"epsilon": _epsilon(dataset)}
+    return {"attack_overrides": _parameters(attack, answers, dataset), "defense_config": defenses}
 
 
 def explain(answers: Mapping[str, str], categories: Iterable[str]) -> list[str]:
@@ -119,7 +124,8 @@ def _parameters(attack: str, answers: Mapping[str, str], dataset: DatasetSetting
         "learned_trigger": {"poison_fraction": 0.1, "target_class": TARGET},
         "fgsm": {"epsilon": _epsilon(dataset), "max_samples": SAMPLES},
         "pgd": {"epsilon": _epsilon(dataset), "alpha": _epsilon(dataset) / 4, "num_iter": 20, "max_samples": SAMPLES},
-        "square": {"epsilon": _epsilon(dataset), "max_samples": SAMPLES},
+        "transfer": {"epsilon": _epsilon(dataset), "alpha": _epsilon(dataset) / 4, "max_samples": SAMPLES},
+        **{attack: {"epsilon": _epsilon(dataset)} for attack in ("square", "nes", "spsa")},
     }
     return chosen.get(attack, {})
 

@@ -9,10 +9,11 @@ from safedl import catalog
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.defense_tags import recommended
 from safedl.catalog.models import MODELS
+from safedl.catalog.settings import DatasetSettings
 from safedl.errors import UsageError
 from safedl.profile.load import check
 from safedl.threats import CATEGORIES, QUESTIONS, check_answers, not_simulated, suggest
-from safedl.threats.build import MODEL_FOR, build_profile, explain
+from safedl.threats.build import MODEL_FOR, attack_entries, build_profile, explain
 
 HARMLESS = {
     "model_access": "black-box",
@@ -141,3 +142,15 @@ def test_recommended_defenses_are_exactly_those_that_apply() -> None:
         tags = recommended(attack)
         assert sorted(t.defense for t in tags) == sorted(d.name for d in catalog.defenses_for(attack))
         assert all(t.reason for t in tags)
+
+
+@pytest.mark.parametrize("attack", catalog.ATTACKS)
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+def test_every_attack_has_entries_that_a_profile_takes(attack: str, dataset: str) -> None:
+    entries = attack_entries(attack, HARMLESS, DatasetSettings(name=dataset))
+    document = build_profile("x", HARMLESS, dataset, "cnn", [])
+    for section, entry in entries.items():
+        document[section] = {catalog.ATTACKS[attack].category: {attack: entry}}
+    (choice,) = check(document).attacks
+    assert choice.spec.name == attack
+    assert {d.spec.name for d in choice.defenses} == {d.name for d in catalog.defenses_for(attack)}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from safedl.catalog import ATTACKS, AttackSpec, category
 from safedl.catalog.datasets import DATASETS
+from safedl.catalog.settings import DatasetSettings
 from safedl.errors import SafedlError, UsageError
 from safedl.profile import document as yaml_document
 from safedl.profile.load import check, read_text
@@ -16,7 +17,7 @@ from safedl.profile.names import check_name
 from safedl.profile.problems import Problem, ProfileError
 from safedl.profile.save import dump, store, update
 from safedl.threats import CATEGORIES, QUESTIONS, not_simulated
-from safedl.threats.build import build_profile, explain
+from safedl.threats.build import attack_entries, build_profile, explain
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -210,14 +211,14 @@ def added(document: Mapping[Any, Any], attacks: Iterable[AttackSpec]) -> dict[tu
     """Return the changes that add attacks, with parameters that suit the profile, and defenses against them."""
     threats = document.get("threat_model") or {}
     answers = {q.id: threats[q.id] if threats.get(q.id) in q.values else q.values[0] for q in QUESTIONS}
-    dataset = (document.get("dataset") or {}).get("name")
-    fresh = build_profile("new", answers, dataset if dataset in DATASETS else "digits", categories=CATEGORIES)
+    name = (document.get("dataset") or {}).get("name")
+    dataset = DatasetSettings(name=name if name in DATASETS else "digits")
     changes: dict[tuple[str, ...], Any] = {}
     for spec in attacks:
-        for section in ("attack_overrides", "defense_config"):
+        for section, entry in attack_entries(spec.name, answers, dataset).items():
             path = place(document, section, spec)
             if found(document, path) is None:
-                changes[path] = fresh[section][spec.category][spec.name]
+                changes[path] = entry
     return changes
 
 
