@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.store import samples
 from tests.store.samples import Workplace
 from tests.store.tables import content
 from tests.tui.conftest import NOW, UID, FakeDriver, app_on, recorded, screen_text, until
+from tui.app import SafedlApp
 
 
 def test_two_drivers_of_one_profile_share_the_work(workspace: Workspace, undisturbed: Workspace) -> None:
@@ -33,6 +35,10 @@ def test_two_drivers_of_one_profile_share_the_work(workspace: Workspace, undistu
         of_it = queries.runs(workspace.db, experiment=uid, status="completed")
         assert len({row.record.stage for row in of_it}) == len(harness.documents(undisturbed))
     assert len(harness.artifacts(workspace)) == len(harness.artifacts(undisturbed))
+
+
+def shows(app: SafedlApp, text: str) -> bool:
+    return text in screen_text(app)
 
 
 async def test_two_apps_see_the_same_driver_live_and_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +55,10 @@ async def test_two_apps_see_the_same_driver_live_and_die(tmp_path: Path, monkeyp
 
     async with app_on(workspace, clock=clock) as (first, _), app_on(workspace, clock=clock) as (second, _):
         for app in (first, second):
-            await until(lambda app=app: "▶ baseline" in screen_text(app))
+            await until(partial(shows, app, "▶ baseline"))
         driver.leave()
         for app in (first, second):
-            await until(lambda app=app: "interrupted" in screen_text(app))
+            await until(partial(shows, app, "interrupted"))
     assert not workspace.is_running(UID)
 
 
@@ -132,7 +138,7 @@ def test_the_files_say_the_same_after_the_clock_was_set_back(backwards: Workplac
 def test_a_cache_from_the_future_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = ArtifactCache(tmp_path)
     monkeypatch.setattr("safedl.cache.time.time", lambda: 4e9)
-    cache.get("model", "ab12", lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type, return-value]
+    cache.get("model", "ab12", lambda folder: (folder / "x").write_text("x"))  # type: ignore[arg-type]
     monkeypatch.undo()
     assert cache.find("model", "ab12") is not None
     assert cache.damaged() == []
