@@ -51,11 +51,11 @@ class Classifier(nn.Module):
         return logits
 
     def with_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return penultimate features [N, D] and logits [N, K] of float images [N, C, H, W] in [0, 1]."""
+        """Return penultimate features [N, D] and logits [N, K] of float images [N, C, H, W] in [0, 1], unguarded."""
         seen: list[Tensor] = []
         hook = self.layer(self.head).register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
         try:
-            logits = self(images)
+            logits = Classifier.forward(self, images)
         finally:
             hook.remove()
         return seen[-1].flatten(1), logits

@@ -77,3 +77,16 @@ def test_forward_hides_the_gradient_and_the_surrogate_shows_it(
     (shown,) = torch.autograd.grad(guard.surrogate(images)[range(8), labels].sum(), images)
     assert shown.isfinite().all()
     assert shown.flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_features_are_those_of_the_classifier_behind_the_guard(
+    digits: Dataset, clean_scenario: Scenario, name: str
+) -> None:
+    guard = guarded(clean_scenario, name)
+    images, _ = batch(digits, 8)
+    plain: Classifier = make_bench(digits).build(1)
+    plain.load_state_dict(guard.state_dict())
+    found, expected = guard.with_features(images), plain.eval().with_features(images)
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
+    assert torch.allclose(found[1], expected[1], atol=1e-4)
