@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,21 +86,26 @@ def detectors() -> list[Row]:
     count = len(scenario.data)
     settings = catalog.defense("activation_clustering").params.model_validate({"trusted": False})
     literal = catalog.defense("spectral_signatures").params.model_validate({"trusted": False, "directions": 1})
-    pairs: list[tuple[str, Any, Any]] = [
-        (
-            "activation clustering",
-            lambda: activation_clustering.detect(scenario, settings),  # type: ignore[arg-type]
-            lambda: ActivationDefence(classifier, images, labels).detect_poison(
-                nb_clusters=2, nb_dims=10, reduce="PCA"
-            ),
-        ),
-        (
-            "spectral signatures",
-            lambda: spectral_signatures.detect(scenario, literal),  # type: ignore[arg-type]
-            lambda: SpectralSignatureDefense(
-                classifier, images, labels, expected_pp_poison=POISON, batch_size=512
-            ).detect_poison(),
-        ),
+
+    def cluster(analysis: str) -> object:
+        defense = ActivationDefence(classifier, images, labels)
+        return defense.detect_poison(nb_clusters=2, nb_dims=10, reduce="PCA", cluster_analysis=analysis)
+
+    def spectrum() -> object:
+        defense = SpectralSignatureDefense(classifier, images, labels, expected_pp_poison=POISON, batch_size=512)
+        return defense.detect_poison()
+
+    def own_cluster() -> object:
+        return activation_clustering.detect(scenario, settings)  # type: ignore[arg-type]
+
+    def own_spectrum() -> object:
+        return spectral_signatures.detect(scenario, literal)  # type: ignore[arg-type]
+
+    pairs: list[tuple[str, Callable[[], object], Callable[[], object]]] = [
+        # The first judges clusters as Safe-DL does, by size and silhouette; the second, its default, by size alone.
+        ("activation clustering, theirs by silhouette", own_cluster, partial(cluster, "silhouette-scores")),
+        ("activation clustering, theirs by size", own_cluster, partial(cluster, "smaller")),
+        ("spectral signatures", own_spectrum, spectrum),
     ]
     for title, own, theirs in pairs:
         ours, other = [], []
