@@ -11,6 +11,7 @@ from functools import partial
 from textual import events
 from textual.app import App
 from textual.dom import DOMNode
+from textual.widgets import Input, TextArea
 
 Pressed = events.Key | events.Paste
 ROUNDS = 2
@@ -37,7 +38,8 @@ class Keyboard:
             return
         target = self._target
         await self._pass_on(event)
-        self._task = asyncio.create_task(self._follow(target))
+        if not _is_text(event, target):
+            self._task = asyncio.create_task(self._follow(target))
 
     @property
     def _target(self) -> DOMNode:
@@ -47,9 +49,10 @@ class Keyboard:
         """Wait for the effect of the key that was given to a widget, then pass on those that came meanwhile."""
         await self._settled(target)
         while self._waiting and self.app.is_running:
-            target = self._target
-            self.app.call_later(partial(self._pass_on, self._waiting.popleft()))
-            await self._settled(target)
+            target, event = self._target, self._waiting.popleft()
+            self.app.call_later(partial(self._pass_on, event))
+            if not _is_text(event, target):
+                await self._settled(target)
 
     async def _settled(self, target: DOMNode) -> None:
         with suppress(TimeoutError):
@@ -67,3 +70,9 @@ class Keyboard:
         while asked and not done.is_set() and node.is_attached and self.app.is_running:
             with suppress(TimeoutError):
                 await asyncio.wait_for(done.wait(), LOOK)
+
+
+def _is_text(event: Pressed, target: DOMNode) -> bool:
+    """Return whether a field just takes up what was typed: that moves nothing, so the next key need not wait."""
+    typed = isinstance(event, events.Paste) or event.is_printable
+    return typed and isinstance(target, Input | TextArea)
