@@ -30,7 +30,7 @@ class RunTable(Table["RunRow"]):
             Column("seed", 4, lambda r: r.record.seed, right=True, least=100),
             Column("acc", 5, lambda r: _share(r, "clean_accuracy"), right=True),
             Column("ASR", 5, lambda r: _share(r, "asr"), right=True),
-            Column("adv", 5, lambda r: _share(r, "adversarial_accuracy"), right=True, least=100),
+            Column("adv", 5, lambda r: _share(r, "adversarial_accuracy"), right=True, least=130),
             Column("secs", 6, _seconds, right=True, least=100),
             Column("state", 9, _state, wide=13),
         ]
