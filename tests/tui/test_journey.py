@@ -93,7 +93,7 @@ def make_it_small(terminal: Tmux) -> None:
     terminal.wait_for("┏━ demo")
     terminal.press("G", "Enter")
     terminal.wait_for("┏━ attacks", "›[ ] label_flipping")
-    terminal.press("G", "Space")
+    terminal.press("j", "j", "j", "Space")
     terminal.wait_for("›[ ] learned_trigger", "valid · 1 attack, 6 defenses")
 
 
