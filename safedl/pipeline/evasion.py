@@ -50,47 +50,45 @@ class Assault:
         return self.right & (self.predicted == self.labels)
 
 
-def assault(
-    attack: str,
-    params: Mapping[str, Any],
-    model: Classifier,
-    dataset: Dataset,
-    bench: Workbench,
-    substitute: Substitute,
-) -> Assault:
+@dataclass(frozen=True)
+class Trial:
+    """What an attack is tried with, whatever model it meets. `substitute` trains a model of the attacker's own."""
+
+    attack: str
+    params: Mapping[str, Any]
+    dataset: Dataset
+    bench: Workbench
+    substitute: Substitute
+
+
+def assault(trial: Trial, model: Classifier) -> Assault:
     """Attack `model` on the test images that the parameter `max_samples` allows."""
-    spec = catalog.attack(attack)
-    checked = spec.params.model_validate(dict(params))
-    index = sample(len(dataset.test), getattr(checked, "max_samples", None), bench.seed)
-    chosen = dataset.test.select(index)
+    spec, bench, test = catalog.attack(trial.attack), trial.bench, trial.dataset.test
+    params = spec.params.model_validate(dict(trial.params))
+    index = sample(len(test), getattr(params, "max_samples", None), bench.seed)
+    chosen = test.select(index)
     context = EvasionContext(
         rng=torch.Generator().manual_seed(bench.seed),
-        num_classes=len(dataset.classes),
+        num_classes=len(trial.dataset.classes),
         progress=bench.progress,
-        substitute=substitute if spec.access == "transfer" else None,
+        substitute=trial.substitute if spec.access == "transfer" else None,
     )
     right = bench.predict(model, chosen.images).argmax(1) == chosen.labels
-    found = perturb_all(spec, load_perturb(spec), model, chosen.images, chosen.labels, checked, context, bench.device)
+    found = perturb_all(spec, load_perturb(spec), model, chosen.images, chosen.labels, params, context, bench.device)
     predicted = bench.predict(model, found.images).argmax(1)
     return Assault(index, chosen.labels, chosen.images, found.images, found.queries, right, predicted, found.details)
 
 
-def assault_clean(
-    attack: str,
-    params: Mapping[str, Any],
-    model: Classifier,
-    dataset: Dataset,
-    bench: Workbench,
-    substitute: Substitute,
-) -> Assault:
+def assault_clean(trial: Trial, model: Classifier) -> Assault:
     """Attack the undefended model: made once, kept as an artifact that every defense is tried on."""
+    bench, dataset = trial.bench, trial.dataset
 
     def build(folder: Path) -> None:
-        made = assault(attack, params, model, dataset, bench, substitute)
+        made = assault(trial, model)
         tensors = {n: getattr(made, n) for n in ("index", "images", "queries", "right", "predicted")}
         torch.save({**tensors, "details": dict(made.details)}, folder / "adversarial.pt")
 
-    key = bench.key(attack, dict(params), bench.seed, model_digest(model), dataset.fingerprint)
+    key = bench.key(trial.attack, dict(trial.params), bench.seed, model_digest(model), dataset.fingerprint)
     path = bench.artifact("adversarial", key, build).path / "adversarial.pt"
     kept = torch.load(path, weights_only=True, map_location="cpu")
     chosen = dataset.test.select(kept["index"])
@@ -118,21 +116,19 @@ def facts(made: Assault) -> dict[str, Any]:
     return {**made.details, **metrics.attack_facts(made.right, made.robust, change, made.queries)}
 
 
-def against_guard(
-    attack: str, params: Mapping[str, Any], model: Classifier, dataset: Dataset, bench: Workbench,
-    substitute: Substitute, undefended: Assault, adaptive: Assault,
-) -> tuple[Metrics, tuple[str, ...]]:  # fmt: skip
+def weaker_attackers(
+    trial: Trial, model: Classifier, undefended: Assault, adaptive: Assault
+) -> tuple[Metrics, tuple[str, ...]]:
     """Return what weaker attackers reach against a defended model, and what the difference says.
 
     `static_adversarial_accuracy`: on images made for the undefended model. `naive_adversarial_accuracy`: under an
     attack that differentiates a guard as it stands, where the attack uses gradients and the guard hides its own.
     """
-    predicted = bench.predict(model, undefended.images).argmax(1)
-    right = bench.predict(model, undefended.originals).argmax(1) == undefended.labels
+    predicted = trial.bench.predict(model, undefended.images).argmax(1)
+    right = trial.bench.predict(model, undefended.originals).argmax(1) == undefended.labels
     found = {"static_adversarial_accuracy": _share(right & (predicted == undefended.labels))}
-    if isinstance(model, Guard) and model.hides_gradient and catalog.attack(attack).access == "gradient":
-        naive = assault(attack, params, _Naive(model), dataset, bench, substitute)
-        found["naive_adversarial_accuracy"] = _share(naive.robust)
+    if isinstance(model, Guard) and model.hides_gradient and catalog.attack(trial.attack).access == "gradient":
+        found["naive_adversarial_accuracy"] = _share(assault(trial, _Naive(model)).robust)
     return found, _verdict(found, _share(undefended.robust), _share(adaptive.robust), len(adaptive.robust))
 
 

@@ -162,7 +162,7 @@ class _Execution:
         assert self.stage.attack is not None and self.job.parent is not None
         model = self._clean_model()
         start = time.perf_counter()
-        made = evasion.assault_clean(*self._assault(model))
+        made = evasion.assault_clean(self._trial(self.own), model)
         seconds = self._cost(self.own, start)
         values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
         seen = effect("adversarial", self.job.parent["metrics"], values)
@@ -171,28 +171,25 @@ class _Execution:
 
     def _evasion_defense(self) -> Outcome:
         clean = self._clean_model()
-        undefended = evasion.assault_clean(*self._assault(clean, self.shared))
+        undefended = evasion.assault_clean(self._trial(self.shared), clean)
         start = time.perf_counter()
         result = self._defend(self.dataset.train, clean)
         seconds = self._cost(self.own, start)
         assert isinstance(result, Trained | Guard)
         model = result.model if isinstance(result, Trained) else result
-        made = evasion.assault(*self._assault(model))
+        trial = self._trial(self.own)
+        made = evasion.assault(trial, model)
         values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
-        weaker, notes = evasion.against_guard(*self._assault(model), undefended, made)
+        weaker, notes = evasion.weaker_attackers(trial, model, undefended, made)
         self._keep_model(model)
         details = {
             **result.details, **evasion.facts(made), **evasion.certificate(model, self.dataset.test, self.own),
         }  # fmt: skip
         return self._assaulted(model, made, values | weaker, seconds, details, notes)
 
-    def _assault(
-        self, model: Classifier, bench: Workbench | None = None
-    ) -> tuple[str, dict[str, Any], Classifier, Dataset, Workbench, evasion.Substitute]:
+    def _trial(self, bench: Workbench) -> evasion.Trial:
         assert self.stage.attack is not None
-        return (
-            self.stage.attack, self._attack_stage_params(), model, self.dataset, bench or self.own, self._substitute,
-        )  # fmt: skip
+        return evasion.Trial(self.stage.attack, self._attack_stage_params(), self.dataset, bench, self._substitute)
 
     def _substitute(self, name: str, params: Mapping[str, Any]) -> Classifier:
         """Return a model of the attacker's own, trained on the clean training set from another seed."""

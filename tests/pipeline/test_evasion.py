@@ -116,10 +116,9 @@ def test_what_an_unaware_attacker_sees_is_told_apart(
 ) -> None:
     params = {"epsilon": 0.3, "alpha": 0.05, "num_iter": 20, "max_samples": 60}
     guard = Steps(clean_model)
-    parts = ("pgd", params, guard, digits, bench, no_substitute)
-    undefended = evasion.assault("pgd", params, clean_model, digits, bench, no_substitute)
-    adaptive = evasion.assault(*parts)
-    weaker, notes = evasion.against_guard(*parts, undefended, adaptive)
+    trial = evasion.Trial("pgd", params, digits, bench, no_substitute)
+    undefended, adaptive = evasion.assault(trial, clean_model), evasion.assault(trial, guard)
+    weaker, notes = evasion.weaker_attackers(trial, guard, undefended, adaptive)
     assert weaker["naive_adversarial_accuracy"] > float(adaptive.robust.float().mean()) + 0.2
     assert len(notes) == 1
 
