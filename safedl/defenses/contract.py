@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,8 +53,7 @@ class Scenario:
 
     def rng(self, purpose: str) -> torch.Generator:
         """Return a generator of its own for each purpose, on the CPU, fixed by the seed."""
-        value = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(value[:8], "big") >> 1)
+        return self.bench.rng(purpose)
 
     def fit(self, data: ImageSet, **overrides: Any) -> Classifier:
         """Train by the common recipe: see `Workbench.fit`."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from statistics import NormalDist
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +27,8 @@ from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.workbench import NamedObjective
 
-COPIES = 512
-"""Noisy images that pass the model at once."""
+COPIES = 128
+"""Noisy images that pass the model at once: see `safedl.training.predict.BATCH`."""
 VOTE_SEED, CERTIFY_SEED, EOT_SEED = 0, 1 << 30, 1 << 31
 """Where the noise of the vote, of certificates and of attackers begins. Torch looks at the lowest 32 bits alone."""
 
@@ -57,6 +58,11 @@ class SmoothedClassifier(Guard):
         self.params = params
         self.certify_images = params.certify_images
         self.next_seed = EOT_SEED
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What becomes keys of the defense's result: all that its answers and certificates depend on."""
+        return self.params.model_dump()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from safedl import catalog
 from safedl.attacks import load_perturb
 from safedl.attacks.contract import EvasionContext
 from safedl.attacks.evasion.batches import perturb_all
-from safedl.data.imageset import Dataset, ImageSet
+from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.defenses.guard import Guard
 from safedl.evaluation import metrics
 from safedl.evaluation.metrics import Metrics
@@ -68,7 +68,7 @@ def assault(trial: Trial, model: Classifier) -> Assault:
     index = sample(len(test), getattr(params, "max_samples", None), bench.seed)
     chosen = test.select(index)
     context = EvasionContext(
-        rng=torch.Generator().manual_seed(bench.seed),
+        rng=bench.rng("attack"),
         num_classes=len(trial.dataset.classes),
         progress=bench.progress,
         substitute=trial.substitute if spec.access == "transfer" else None,
@@ -165,11 +165,20 @@ def _share(values: Tensor) -> float:
 
 
 def certificate(model: Classifier, test: ImageSet, bench: Workbench) -> dict[str, Any]:
-    """Return the certified accuracy by L2 radius of a guard that certifies, as details; empty for other models."""
+    """Return the certified accuracy by L2 radius of a guard that certifies, as details; empty for other models.
+
+    It is the same whatever attack the guard is to withstand, so it is kept as an artifact.
+    """
     if not isinstance(model, Guard) or not model.certify_images:
         return {}
     chosen = test.select(sample(len(test), model.certify_images, bench.seed))
-    radii = model.certified_radii(to_float(chosen.images, bench.device), chosen.labels, bench.progress)
+
+    def build(folder: Path) -> None:
+        found = model.certified_radii(to_float(chosen.images, bench.device), chosen.labels, bench.progress)
+        torch.save(found, folder / "radii.pt")
+
+    key = bench.key(model_digest(model), repr(model.details), tensor_digest(chosen.images, chosen.labels))
+    radii = torch.load(bench.artifact("certificate", key, build).path / "radii.pt", weights_only=True)
     steps = [round(0.25 * k, 2) for k in range(9)]
     return {
         "certified_images": len(radii),

@@ -22,7 +22,7 @@ from safedl.progress import SILENT, Progress
 from safedl.training.precision import resolve
 from safedl.training.workbench import Workbench
 
-VERSION = 1
+VERSION = 2
 """Raised when the same inputs would give other results; old runs stay, but are no longer linked."""
 
 

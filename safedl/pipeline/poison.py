@@ -17,7 +17,7 @@ from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.models.classifier import Classifier
 from safedl.training.workbench import Workbench, model_digest
 
-VERSION = 1
+VERSION = 2
 """Raised when an attack would draw other poison from the same inputs."""
 
 
@@ -34,15 +34,14 @@ def draw(
 
     def build(folder: Path) -> None:
         context = AttackContext(
-            rng=torch.Generator().manual_seed(bench.seed),
+            rng=bench.rng("attack"),
             num_classes=len(dataset.classes),
             device=bench.device,
             clean_model=clean_model.clone() if clean_model else None,
             progress=bench.progress,
         )
         poisoning = load_poison(spec)(train, spec.params.model_validate(params), context)
-        rng = torch.Generator().manual_seed(bench.seed)
-        sources = assign_sources(poisoning.data, poisoning.mask, rng).sources
+        sources = assign_sources(poisoning.data, poisoning.mask, bench.rng("sources")).sources
         _save(folder, train, poisoning, sources)
 
     key = digest(

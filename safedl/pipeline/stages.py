@@ -222,7 +222,7 @@ class _Execution:
         else:
             assert self.job.after is not None
             flagged = torch.zeros(len(poisoning.mask), dtype=torch.bool)
-            rng = torch.Generator().manual_seed(self.stage.seed)
+            rng = self.own.rng("random removal")
             count = int(self.job.after["metrics"]["removed"])
             flagged[torch.randperm(len(flagged), generator=rng)[:count]] = True
         model = self._retrain(poisoning, flagged)

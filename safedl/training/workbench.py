@@ -6,6 +6,7 @@ for the same model again - another defense of the same attack, a repeated run - 
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -132,6 +133,15 @@ class Workbench:
     def predict(self, model: Classifier, images: Tensor) -> Tensor:
         """Return logits float32 [N, K] of images [N, C, H, W], uint8 or float in [0, 1]."""
         return predict.predict(model, images, self.device, self.progress)
+
+    def rng(self, purpose: str) -> torch.Generator:
+        """Return a generator of its own for each purpose, on the CPU, fixed by the seed.
+
+        Two purposes that drew from one seed would draw alike: poison that is chosen by the permutation in which
+        training reads the images would all come first.
+        """
+        value = hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(value[:8], "big") >> 1)
 
     def key(self, *parts: Any) -> str:
         """Return the key of an artifact that depends on `parts`, the model's architecture, and the numerics."""
