@@ -20,7 +20,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torchvision import transforms
 
 from safedl import catalog
-from safedl.attacks import load as load_attack
+from safedl.attacks import load_poison
 from safedl.attacks.contract import AttackContext, Poisoning
 from safedl.attacks.sources import assign_sources
 from safedl.catalog.settings import DatasetSettings, ModelSettings, TrainingSettings
@@ -147,7 +147,7 @@ def _poison(task: Task, dataset: Dataset, clean: Classifier | None) -> Poisoning
     rng = torch.Generator().manual_seed(task.training.seed)
     model = clean.clone() if clean and spec.needs_clean_model else None
     context = AttackContext(rng, len(dataset.classes), CPU, model)
-    poisoning = load_attack(spec)(dataset.train, task.attack_params, context)
+    poisoning = load_poison(spec)(dataset.train, task.attack_params, context)
     sources = assign_sources(poisoning.data, poisoning.mask, torch.Generator().manual_seed(task.training.seed))
     return Poisoning(
         sources, poisoning.mask, poisoning.original_labels, poisoning.trigger, poisoning.target_class, poisoning.details
