@@ -123,7 +123,7 @@ def rows(target: int, patch: float) -> list[Row]:
     found.append(Row("no poison (labels)", "data_poisoning", "label_flipping", no_flips, FLIP_DEFENSES))
     no_changes = {**clean_label, "fraction_poison": 0.0}
     found.append(Row("no poison (clean label)", "data_poisoning", "clean_label", no_changes, CLEAN_LABEL_DEFENSES[:3]))
-    only = (("model_inspection", {}),)
+    only: Variants = (("model_inspection", {}),)
     found.append(Row("no poison (five models)", "backdoor", "static_patch", nothing, only, seeds=(0, 1, 2, 3, 4)))
     private = (("dp_training", {"epsilon": 2.0, "delta": 1e-5}),)
     for strategy, rate in (("fully_random", 0.0), ("fully_random", 0.4)):

@@ -22,7 +22,7 @@ import yaml
 
 from benchmarks.naive import Task, defend
 from benchmarks.timing import Row, Timing, in_seconds, median, timed
-from safedl.attacks import load as load_attack
+from safedl.attacks import load_poison
 from safedl.catalog.settings import TrainingSettings
 from safedl.data.imageset import ImageSet
 from safedl.defenses import load as load_defense
@@ -243,7 +243,7 @@ def _watched() -> Iterator[tuple[list[Fit], list[float]]]:
     with (
         patch.object(loop, "fit", noted),
         patch.object(metrics, "evaluate", counted(evaluate)),
-        patch.object(poison, "load_attack", lambda spec: counted(load_attack(spec))),
+        patch.object(poison, "load_poison", lambda spec: counted(load_poison(spec))),
         patch.object(stages, "load_defense", lambda spec: counted(load_defense(spec))),
     ):
         yield fits, seconds
