@@ -13,7 +13,7 @@ tui: $(READY)  ## open the app
 	$(BIN)/safedl tui
 
 test: $(READY) lint  ## everything that continuous integration checks
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --cov --cov-report=term:skip-covered
 
 lint: $(READY)
 	$(BIN)/ruff check .
