@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from sklearn.datasets import load_digits
 from torch import Tensor
-from torchvision import datasets
 
 from safedl.catalog.settings import DatasetSettings
 from safedl.data import gtsrb
-from safedl.data.download import Archive, fetch
+from safedl.data.download import fetch
 from safedl.data.imageset import ImageSet, Raw
 from safedl.errors import UsageError
 from safedl.progress import Progress
 
-DIGITS = tuple(str(c) for c in range(10))
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A set of torchvision: how to open its training or test part, and what to fetch."""
-
-    open: Callable[[Path, bool, bool], Any]
-    archives: tuple[Archive, ...]
-    classes: tuple[str, ...] = ()
+if TYPE_CHECKING:
+    from safedl.data.torchvision_sets import Source
 
 
 def read_builtin(
@@ -75,14 +65,14 @@ def _digits() -> Raw:
     """Return scikit-learn's 1,797 digits, 8x8 grey, scaled from 0..16 to 0..255."""
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
-    return Raw(DIGITS, ImageSet(images, torch.from_numpy(bunch.target).long()), None)
+    return Raw(tuple(map(str, bunch.target_names)), ImageSet(images, torch.from_numpy(bunch.target).long()), None)
 
 
 def _read(name: str, root: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return the set as it lies below `root`. Raises `FileNotFoundError` if it is not there."""
     if name == "gtsrb":
         return gtsrb.read_gtsrb(root, shape, progress)
-    source = _SOURCES[name]
+    source = _source(name)
     progress.step(f"read {name}", 0, 2)
     train = _open(source, name, root, True)
     progress.step(f"read {name}", 1, 2)
@@ -91,7 +81,13 @@ def _read(name: str, root: Path, shape: tuple[int, int, int] | None, progress: P
     return Raw(source.classes or tuple(train.classes), _image_set(name, train), _image_set(name, test))
 
 
-def _open(source: _Source, name: str, root: Path, train: bool) -> Any:
+def _source(name: str) -> Source:
+    from safedl.data.torchvision_sets import SOURCES  # torchvision takes seconds to load, and digits do without
+
+    return SOURCES[name]
+
+
+def _open(source: Source, name: str, root: Path, train: bool) -> Any:
     try:
         return source.open(root, train, False)
     except RuntimeError as error:
@@ -130,7 +126,7 @@ def _download(name: str, root: Path, progress: Progress) -> None:
                 progress.step("wait for another download", 0, 1)
     except OSError as error:
         raise UsageError(f"cannot write to {root}: {error}; set dataset.root or SAFEDL_DATA") from None
-    source = _SOURCES[name]
+    source = _source(name)
     try:
         fetch(source.archives, root, progress)
         progress.log(f"unpacking {name}")
@@ -140,42 +136,3 @@ def _download(name: str, root: Path, progress: Progress) -> None:
         raise UsageError(f"cannot unpack data set '{name}' in {root}: {error}") from None
     finally:
         lock.release()
-
-
-def _idx(kind: type[datasets.MNIST], classes: tuple[str, ...] = ()) -> _Source:
-    """Return the source of a set in MNIST's file format."""
-    archives = tuple(
-        Archive(tuple(f"{mirror}{file}" for mirror in kind.mirrors), f"{kind.__name__}/raw/{file}", md5)
-        for file, md5 in kind.resources
-    )
-    return _Source(lambda root, train, download: kind(root, train=train, download=download), archives, classes)
-
-
-def _cifar(kind: type[datasets.CIFAR10]) -> _Source:
-    archive = Archive((kind.url,), kind.filename, kind.tgz_md5)
-    return _Source(lambda root, train, download: kind(root, train=train, download=download), (archive,))
-
-
-def _part(train: bool) -> str:
-    return "train" if train else "test"
-
-
-_SOURCES = {
-    "mnist": _idx(datasets.MNIST, DIGITS),
-    "fashionmnist": _idx(datasets.FashionMNIST),
-    "kmnist": _idx(datasets.KMNIST),
-    "cifar10": _cifar(datasets.CIFAR10),
-    "cifar100": _cifar(datasets.CIFAR100),
-    "svhn": _Source(
-        lambda root, train, download: datasets.SVHN(root, split=_part(train), download=download),
-        tuple(Archive((url,), file, md5) for url, file, md5 in map(datasets.SVHN.split_list.get, ("train", "test"))),
-        DIGITS,
-    ),
-    "emnist": _Source(
-        lambda root, train, download: datasets.EMNIST(root, split="balanced", train=train, download=download),
-        (Archive((datasets.EMNIST.url,), "EMNIST/raw/gzip.zip", datasets.EMNIST.md5),),
-    ),
-    "gtsrb": _Source(
-        lambda root, train, download: datasets.GTSRB(root, split=_part(train), download=download), gtsrb.ARCHIVES
-    ),
-}

@@ -319,12 +319,11 @@ class _Driver:
 
 def versions() -> dict[str, str]:
     """Return the versions that results depend on."""
-    import numpy
-    import sklearn
-    import torchvision
+    from importlib.metadata import version  # to import them all for their versions would take seconds
 
+    packages = {"torchvision": "torchvision", "numpy": "numpy", "sklearn": "scikit-learn"}
     return {
         "safedl": __version__, "python": platform.python_version(), "torch": str(torch.__version__),
-        "torchvision": torchvision.__version__, "numpy": numpy.__version__, "sklearn": sklearn.__version__,
+        **{name: version(package) for name, package in packages.items()},
         "cuda": torch.version.cuda or "", "platform": platform.platform(),
     }  # fmt: skip

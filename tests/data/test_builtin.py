@@ -16,7 +16,7 @@ from torchvision import datasets
 
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.settings import DatasetSettings
-from safedl.data import builtin
+from safedl.data import builtin, torchvision_sets
 from safedl.data.builtin import data_folder, read_builtin
 from safedl.data.download import Archive, fetch
 from safedl.data.gtsrb import SIGNS
@@ -143,7 +143,9 @@ def _mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     resources = [(f.name, hashlib.md5(f.read_bytes()).hexdigest()) for f in sorted(mirror.iterdir())]
     monkeypatch.setattr(datasets.MNIST, "resources", resources)
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["file:///nowhere/", f"{mirror.as_uri()}/"])
-    monkeypatch.setitem(builtin._SOURCES, "mnist", builtin._idx(datasets.MNIST, builtin.DIGITS))
+    monkeypatch.setitem(
+        torchvision_sets.SOURCES, "mnist", torchvision_sets.idx(datasets.MNIST, torchvision_sets.DIGITS)
+    )
     return mirror
 
 

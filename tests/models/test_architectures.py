@@ -12,9 +12,10 @@ from safedl.catalog.models import MODELS
 from safedl.catalog.settings import ModelSettings, TrainingSettings
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.errors import UsageError
-from safedl.models.architectures import Attention, make
+from safedl.models.architectures import make
 from safedl.models.build import build
 from safedl.models.classifier import Classifier
+from safedl.models.vit import Attention
 from safedl.training.fit import fit
 
 CPU = torch.device("cpu")
