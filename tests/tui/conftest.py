@@ -91,7 +91,7 @@ async def golden(app: SafedlApp, name: str) -> None:
         path.write_text(text())
     expected = path.read_text()
     with suppress(AssertionError):
-        await until(lambda: text() == expected, seconds=5.0)
+        await until(lambda: text() == expected, seconds=20.0)
     assert text() == expected, f"{path.name} differs; SAFEDL_GOLDEN=write pytest tests/tui shows it as a diff"
 
 
