@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from textual import events
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -29,7 +28,6 @@ from tui import theme as themes
 from tui.services import clipboard
 from tui.services.ask import ask, in_thread
 from tui.services.follow import ExperimentState, Hub
-from tui.services.keyboard import Keyboard
 from tui.services.persist import Memory, default_file
 from tui.states import look
 from tui.widgets.bars import Header, Hints, Status, Tab
@@ -113,7 +111,6 @@ class SafedlApp(App[None]):
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
         self._reading = False
-        self._keyboard = Keyboard(self, super().on_event)
         self._prepare_theme()
 
     def _prepare_theme(self) -> None:
@@ -162,13 +159,6 @@ class SafedlApp(App[None]):
         if not gc.isenabled():  # the start was without it; what has been loaded stays
             gc.freeze()
             gc.enable()
-
-    async def on_event(self, event: events.Event) -> None:
-        """Let keys wait for each other."""
-        if isinstance(event, events.Key | events.Paste) and not event.is_forwarded:
-            await self._keyboard.press(event)
-        else:
-            await super().on_event(event)
 
     # --- panes
 
