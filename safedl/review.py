@@ -1,0 +1,123 @@
+"""What a scan suspects, and what a person decides about each: files in the run's folder and in `results/notes`.
+
+Suspects lie in the run's folder, ranked, as JSON Lines beside an array of their images, so that a long list is read
+page by page. Decisions are a file of their own: a person's words outlive the store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from safedl.errors import UsageError
+from safedl.profile import document
+from safedl.profile.load import read_text
+from safedl.profile.names import check_name
+from safedl.profile.save import dump
+from safedl.reports import write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SUSPECTS = "files/suspects.jsonl"
+IMAGES = "files/suspect_images.npy"
+HEAD = "Decisions about the suspects of a scan, by position in the data: keep, drop, or the class to relabel to."
+
+Decision = str | int
+"""`keep`, `drop`, or the index of the class that the sample really belongs to."""
+KEEP, DROP = "keep", "drop"
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """One suspicious sample. `index`: its position in the data as it was read; `file`: its path, for image folders.
+
+    `score` in [0, 1]: one minus the share of clean images that score as high; `group` numbers samples that were
+    found together (a cluster), so that they can be decided on at once.
+    """
+
+    index: int
+    file: str | None
+    given_label: int
+    proposed_label: int | None
+    score: float
+    detectors: tuple[str, ...]
+    group: int
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What is to be done to a data set: positions to leave out, and new classes by position."""
+
+    dropped: frozenset[int]
+    relabelled: Mapping[int, int]
+
+
+def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:
+    """Write the ranked suspects into a run's folder."""
+    write_text(folder / SUSPECTS, "".join(json.dumps(asdict(s)) + "\n" for s in suspects))
+
+
+def read_suspects(folder: Path, start: int = 0, count: int | None = None) -> list[Suspect]:
+    """Return `count` suspects from position `start` of the ranked list; all by default, none if there is no list."""
+    path = folder / SUSPECTS
+    if not path.exists():
+        return []
+    with path.open() as lines:
+        part = islice(lines, start, None if count is None else start + count)
+        return [_suspect(json.loads(line)) for line in part]
+
+
+def suspect_images(folder: Path) -> NDArray[np.uint8]:
+    """Return the images uint8 [S, C, H, W] of the suspects in their order, mapped from the disk."""
+    import numpy as np
+
+    images: NDArray[np.uint8] = np.load(folder / IMAGES, mmap_mode="r")
+    return images
+
+
+def path_of(results: Path, uid: str) -> Path:
+    """Return the file of the decisions about a scan's suspects. Raises `UsageError` for an uid that is no file name."""
+    return results / "notes" / "reviews" / f"{check_name(uid)}.yaml"
+
+
+def read_decisions(results: Path, uid: str) -> dict[int, Decision]:
+    """Return the decisions by position; none if nobody decided yet. Raises `UsageError` naming file and key."""
+    path = path_of(results, uid)
+    if not path.exists():
+        return {}
+    found: dict[int, Decision] = {}
+    for key, value in document.read(read_text(path), str(path)).items():
+        relabel = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        if not str(key).isdecimal() or not (relabel or value in (KEEP, DROP)):
+            raise UsageError(f"{path}: {key}: {value!r} is no decision; write keep, drop, or the index of a class")
+        found[int(key)] = value
+    return found
+
+
+def decide(results: Path, uid: str, changes: Mapping[int, Decision | None]) -> Path:
+    """Set decisions by position, or take them back (None), in one step; return the file. Others' decisions stay."""
+    path = path_of(results, uid)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        merged: dict[int, Decision | None] = {**read_decisions(results, uid), **changes}
+        write_text(path, dump({str(i): d for i, d in sorted(merged.items()) if d is not None}, HEAD))
+    return path
+
+
+def final_changes(suspects: Sequence[Suspect], decisions: Mapping[int, Decision]) -> Changes:
+    """Return what follows for the data: a suspect that nobody decided about is left out."""
+    verdicts: dict[int, Decision] = {**{s.index: DROP for s in suspects}, **decisions}
+    dropped = frozenset(i for i, verdict in verdicts.items() if verdict == DROP)
+    return Changes(dropped, {i: verdict for i, verdict in verdicts.items() if isinstance(verdict, int)})
+
+
+def _suspect(values: Mapping[str, Any]) -> Suspect:
+    return Suspect(**{**values, "detectors": tuple(values["detectors"])})
