@@ -12,7 +12,7 @@ from safedl.catalog import Category, DefenseSpec
 from safedl.errors import UsageError
 from safedl.profile.schema import Profile
 
-StageKind = Literal["baseline", "attack", "defense", "bound"]
+StageKind = Literal["baseline", "attack", "defense", "bound", "scan"]
 PERFECT = "perfect_removal"
 RANDOM = "random_removal"
 
@@ -42,7 +42,7 @@ class Stage:
     @property
     def label(self) -> str:
         """What to call the stage in a tree: its own name, without its ancestors'."""
-        name = self.defense or self.attack or "baseline"
+        name = self.defense or self.attack or self.kind
         return f"{name} (as many as {self.after.split('/')[1].split('@')[0]})" if self.after else name
 
 
@@ -77,6 +77,26 @@ def expand(
     return Plan(tuple(stages), profile.skipped)
 
 
+def expand_scan(profile: Profile, seeds: Sequence[int] | None = None) -> Plan:
+    """Return the plan of a profile's scan: one stage a seed, in which the data is examined as it came."""
+    stages = []
+    for seed in seeds if seeds is not None else [profile.training.seed]:
+        own = profile.scan.model_dump(mode="json")
+        chain = {**_base(profile), **_prefixed("scan", own)}
+        stages.append(_stage(f"scan@{seed}", "scan", seed, chain, params=own))
+    return Plan(tuple(stages))
+
+
+def _base(profile: Profile) -> dict[str, Any]:
+    """Return what every stage's chain begins with: data set, model and training."""
+    dataset = profile.dataset.model_dump(mode="json", exclude={"root", "download"}) if profile.dataset else {}
+    return {
+        **_prefixed("dataset", dataset),
+        **_prefixed("model", profile.model.model_dump(mode="json") if profile.model else {}),
+        **_prefixed("training", profile.training.model_dump(mode="json", exclude={"seed"})),
+    }
+
+
 def _check_selection(profile: Profile, attacks: set[str], defenses: set[str]) -> None:
     chosen = {a.spec.name for a in profile.attacks}
     for name in sorted(attacks - chosen):
@@ -91,12 +111,7 @@ def _check_selection(profile: Profile, attacks: set[str], defenses: set[str]) ->
 
 
 def _expand_seed(profile: Profile, seed: int, attacks: set[str], defenses: set[str]) -> list[Stage]:
-    dataset = profile.dataset.model_dump(mode="json", exclude={"root", "download"}) if profile.dataset else {}
-    base = {
-        **_prefixed("dataset", dataset),
-        **_prefixed("model", profile.model.model_dump(mode="json") if profile.model else {}),
-        **_prefixed("training", profile.training.model_dump(mode="json", exclude={"seed"})),
-    }
+    base = _base(profile)
     baseline = _stage(f"baseline@{seed}", "baseline", seed, base)
     stages = [baseline]
     for choice in profile.attacks:

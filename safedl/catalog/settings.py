@@ -67,6 +67,18 @@ class TrainingSettings(Section):
     )
 
 
+class ScanSettings(Section):
+    """How suspects are scanned: data that came from elsewhere, and a model."""
+
+    trusted: str | None = Field(
+        None, description="Images known to be clean: an image folder or .npz file with the data's classes."
+    )
+    weights: str | None = Field(None, description="Weights of a model to inspect, of the profile's architecture.")
+    false_alarm_rate: float = Field(
+        0.01, gt=0, lt=0.5, description="Share of clean images that may score as high as what is listed."
+    )
+
+
 class AcceptanceSettings(Section):
     """What must hold for a go."""
 

@@ -41,7 +41,8 @@ def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Prog
     labels = torch.cat([_labels(classes, train), _labels(classes, test)])
     count = sum(map(len, train.values()))
     first = ImageSet(images[:count], labels[:count])
-    return Raw(tuple(classes), first, ImageSet(images[count:], labels[count:]) if test_root else None)
+    second = ImageSet(images[count:], labels[count:]) if test_root else None
+    return Raw(tuple(classes), first, second, tuple(str(file.relative_to(folder)) for file in files[:count]))
 
 
 def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str, list[Path]]:

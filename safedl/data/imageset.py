@@ -44,11 +44,15 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Raw:
-    """A data set before it is split. `test` is None where the set has no test part of its own."""
+    """A data set before it is split. `test` is None where the set has no test part of its own.
+
+    `files`: the training images' paths from the data's folder, in their order, where each is a file of its own.
+    """
 
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet | None = None
+    files: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Dataset:
     test: ImageSet
     fingerprint: str
     """sha256 over the content of all three parts and the classes' names: two equal fingerprints are the same data."""
+    files: tuple[str, ...] | None = None
+    """Paths of the training images from the data's folder, in order; None where they are not files or were split."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

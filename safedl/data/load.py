@@ -10,7 +10,7 @@ import torch
 from safedl.cache import digest
 from safedl.catalog.settings import DatasetSettings
 from safedl.data import sources
-from safedl.data.imageset import Dataset, tensor_digest
+from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.data.split import hold_out, subset, trusted_counts
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Progress
@@ -43,10 +43,52 @@ def load(
     train, trusted = hold_out(train, trusted_counts(train.labels, settings.trusted_fraction), rng)
     if not len(train) or not len(test):
         raise UsageError(f"data set '{settings.name}' has too few images to split into training and test")
-    parts = (train, trusted, test)
+    return Dataset(settings.name, classes, train, trusted, test, _fingerprint(classes, train, trusted, test))
+
+
+def load_suspects(
+    settings: DatasetSettings,
+    trusted: str | None,
+    folders: Sequence[Path] = (),
+    progress: Progress = SILENT,
+    shape: tuple[int, int, int] | None = None,
+) -> Dataset:
+    """Return the data set that `settings` names as it came: every training image, in its order, is a suspect.
+
+    `trusted` is a folder or file with images known to be clean, of the same classes; without, nothing is held out.
+    `test` is empty where the set has no test part. Raises `UsageError` for anything that cannot be read.
+    """
+    raw = sources.read(settings, folders, shape, progress)
+    classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
+    known = nothing
+    if trusted is not None:
+        like = (raw.train.images.shape[1], raw.train.images.shape[2], raw.train.images.shape[3])
+        known = _trusted(DatasetSettings(name="trusted", path=trusted), classes, like, folders, progress)
+    test = raw.test or nothing
+    fingerprint = _fingerprint(classes, raw.train, known, test)
+    return Dataset(settings.name, classes, raw.train, known, test, fingerprint, raw.files)
+
+
+def _trusted(
+    settings: DatasetSettings, classes: tuple[str, ...], shape: tuple[int, int, int], folders: Sequence[Path],
+    progress: Progress,
+) -> ImageSet:  # fmt: skip
+    """Return all images of a trusted set, its classes numbered as those of the suspects."""
+    raw = sources.read(settings, folders, shape, progress)
+    names = _names(raw.classes)
+    unknown = [name for name in names if name not in classes]
+    if unknown:
+        raise UsageError(f"{settings.path}: class '{unknown[0]}' is none of the data's: {', '.join(classes)}")
+    parts = [raw.train, raw.test] if raw.test is not None else [raw.train]
+    images, labels = torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts])
+    if images.shape[1:] != shape:
+        raise UsageError(f"{settings.path}: trusted images are {list(images.shape[1:])}, the data's {list(shape)}")
+    return ImageSet(images, torch.tensor([classes.index(name) for name in names])[labels])
+
+
+def _fingerprint(classes: tuple[str, ...], *parts: ImageSet) -> str:
     tensors = [t for part in parts for t in (part.images, part.labels, part.sources) if t is not None]
-    fingerprint = digest([classes, tensor_digest(*tensors)])
-    return Dataset(settings.name, classes, train, trusted, test, fingerprint)
+    return digest([classes, tensor_digest(*tensors)])
 
 
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:

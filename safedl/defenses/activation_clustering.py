@@ -43,6 +43,7 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
     features = space.training if space else scenario.features()
     labels = scenario.data.labels
     scores, flagged = torch.zeros(len(labels)), torch.zeros(len(labels), dtype=torch.bool)
+    reference = torch.zeros(len(space.known)) if space else None
     decisions: dict[str, Any] = {}
     for label, name in enumerate(scenario.classes):
         scenario.bench.progress.step("cluster", label, scenario.num_classes)
@@ -50,22 +51,24 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
         if len(members) < 2 * params.num_clusters:
             continue
         known = space.trusted[space.known == label].numpy() if space else None
-        posterior, clusters = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
+        posterior, inside, clusters = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
         poison = [cluster["suspicious"] for cluster in clusters]
         weight = np.array([cluster["weight"] for cluster in clusters])
         scores[members] = torch.from_numpy(posterior @ weight).float()
+        if space is not None and reference is not None:
+            reference[space.known == label] = torch.from_numpy(inside @ weight).float()
         flagged[members] = torch.from_numpy(np.isin(posterior.argmax(1), np.flatnonzero(poison)))
         decisions[name] = {"suspicious": any(poison), "clusters": clusters}
     suspicious = [name for name, decision in decisions.items() if decision["suspicious"]]
     trusted_used = len(scenario.trusted) if use_trusted else 0
     details = {"trusted_used": trusted_used, "suspicious_classes": suspicious, "classes": decisions}
-    return Detection(scores, flagged, details)
+    return Detection(scores, flagged, details, reference)
 
 
 def split_class(
     features: Array, trusted: Array | None, num_clusters: int, seed: int
-) -> tuple[Array, list[dict[str, Any]]]:
-    """Cluster one class; return the clusters' posterior [n, num_clusters] and what was decided about each.
+) -> tuple[Array, Array, list[dict[str, Any]]]:
+    """Cluster one class; return posteriors [n, num_clusters] and [m, num_clusters], and what was decided about each.
 
     `features` [n, D] are the class's training samples, `trusted` [m, D] its trusted ones, or None to decide by size
     and silhouette. A cluster's `weight` in [0, 1] says how much it looks like poison.
@@ -81,26 +84,36 @@ def split_class(
     apart = _silhouette(reduced, assigned, seed)
     if trusted is None:
         smallest = int(shares.argmin())
-        return posterior, [
+        return (
+            posterior,
+            posterior[:0],
+            [
+                {
+                    "suspicious": j == smallest and bool(share < MAX_SHARE) and apart > MIN_SILHOUETTE,
+                    "share": float(share),
+                    "silhouette": apart,
+                    "weight": max(apart, 0.0) if j == smallest else 0.0,
+                }
+                for j, share in enumerate(shares)
+            ],
+        )
+    known = mixture.predict_proba(pca.transform(trusted).astype(np.float64))
+    inside = np.bincount(known.argmax(1), minlength=num_clusters)
+    return (
+        posterior,
+        known,
+        [
             {
-                "suspicious": j == smallest and bool(share < MAX_SHARE) and apart > MIN_SILHOUETTE,
+                "suspicious": apart > WHITENED_SILHOUETTE
+                and trusted_space.foreign(float(share), int(count), len(trusted)),
                 "share": float(share),
                 "silhouette": apart,
-                "weight": max(apart, 0.0) if j == smallest else 0.0,
+                "trusted_share": float(count / len(trusted)),
+                "weight": float(np.clip(1 - count / len(trusted) / share, 0, 1)) if share else 0.0,
             }
-            for j, share in enumerate(shares)
-        ]
-    inside = np.bincount(mixture.predict(pca.transform(trusted).astype(np.float64)), minlength=num_clusters)
-    return posterior, [
-        {
-            "suspicious": apart > WHITENED_SILHOUETTE and trusted_space.foreign(float(share), int(count), len(trusted)),
-            "share": float(share),
-            "silhouette": apart,
-            "trusted_share": float(count / len(trusted)),
-            "weight": float(np.clip(1 - count / len(trusted) / share, 0, 1)) if share else 0.0,
-        }
-        for share, count in zip(shares, inside, strict=True)
-    ]
+            for share, count in zip(shares, inside, strict=True)
+        ],
+    )
 
 
 def _mixture(reduced: Array, assigned: Array, num_clusters: int) -> GaussianMixture:

@@ -70,11 +70,16 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Detection:
-    """`scores`: float [N], higher is more suspicious; `flagged`: bool [N], what to remove."""
+    """`scores`: float [N], higher is more suspicious; `flagged`: bool [N], what to remove.
+
+    `reference`: scores float [M] of trusted images by the same measure, each judged as if it were not trusted: what
+    clean images score. None where there are none.
+    """
 
     scores: Tensor
     flagged: Tensor
     details: Mapping[str, Any] = field(default_factory=dict)
+    reference: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ CAP = 1.2
 """Outlier detection removes at most this multiple of the estimated number of wrong labels in a class."""
 LEAST_COUNT = 1e-3
 """Stands for an estimated count of zero, so that odds keep their order."""
+ROUNDS = 30
+"""Of expectation maximisation."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
         threshold = 0.9 if params.method == "loss_filtering" else 3.0
     if params.variant == "literal":
         return _literal(scenario, params.method, threshold)
+    if not params.trusted:
+        return _without_trusted(scenario, params.folds, threshold)
     require_trusted(scenario, "data_cleaning")
     labels, trusted = scenario.data.labels, scenario.trusted.labels
     first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), params.folds, CROSS_ENTROPY, "first")
@@ -63,10 +67,48 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
     }
     if params.method == "loss_filtering":
         scores = log_odds(cooled.logits, labels, counts)
-        return Detection(scores, scores > np.log(threshold), details)
+        reference = log_odds(cooled.trusted[0], trusted, counts)
+        return Detection(scores, scores > np.log(threshold), details, reference)
     scores = trusted_z(cooled, labels, trusted)
     likely = highest_in_class(scores, labels, CAP * _wrong(counts))
     return Detection(scores, (scores > threshold) & likely, details)
+
+
+def _without_trusted(scenario: Scenario, folds: int, threshold: float) -> Detection:
+    """Judge labels by a mixture: within each class a share of them is wrong and says nothing about the image."""
+    everything = torch.ones(len(scenario.data), dtype=torch.bool)
+    logits = _cross_fit(scenario, everything, folds, CROSS_ENTROPY, "first").logits
+    odds, shares = mixture_odds(logits, scenario.data.labels)
+    counts = torch.bincount(scenario.data.labels, minlength=len(shares)).double()
+    noise = float((shares * counts).sum() / counts.sum())
+    details = {"trusted_used": 0, "threshold": threshold, "estimated_noise": noise, "helper_models": folds}
+    return Detection(odds, odds > np.log(threshold), details)
+
+
+def mixture_odds(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the log odds float [N] that a label is wrong, and the share of wrong labels of each class, float64 [K].
+
+    A label is right with P(class | image), from out-of-sample logits [N, K] at some temperature, or wrong: any class
+    but the likely one. Temperature and shares are those of greatest likelihood, by expectation maximisation.
+    """
+    classes = logits.shape[1]
+    best: tuple[float, Tensor, Tensor] | None = None
+    for temperature in TEMPERATURES:
+        right = (logits.double() / temperature).softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+        wrong = ((1 - right) / (classes - 1)).clamp_min(1e-12)
+        right = right.clamp_min(1e-12)
+        shares = torch.full((classes,), 0.1, dtype=torch.float64)
+        for _ in range(ROUNDS):
+            share = shares[labels]
+            posterior = share * wrong / (share * wrong + (1 - share) * right)
+            size = torch.bincount(labels, minlength=classes).clamp_min(1)
+            shares = torch.zeros_like(shares).index_add_(0, labels, posterior) / size
+        share = shares[labels].clamp(1e-9, 1 - 1e-9)
+        likelihood = float((share * wrong + (1 - share) * right).log().sum())
+        if best is None or likelihood > best[0]:
+            best = likelihood, (share * wrong / ((1 - share) * right)).log().float(), shares
+    assert best is not None
+    return best[1], best[2]
 
 
 def label_counts(evidence: Evidence, labels: Tensor, trusted: Tensor) -> Tensor:

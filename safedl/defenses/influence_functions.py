@@ -51,7 +51,7 @@ def detect(scenario: Scenario, params: InfluenceFunctionsParams) -> Detection:
     # Each half is judged by the other, as the training samples are judged by data that is not theirs.
     usual = torch.cat([_harm(scenario, model, a, b, params) for a, b in ((one, other), (other, one))])
     cut = float(usual.quantile(1 - FALSE_ALARM).clamp_min(0))
-    return Detection(harm, harm > cut, {**details, "threshold": cut})
+    return Detection(harm, harm > cut, {**details, "threshold": cut}, usual)
 
 
 def mean_gradient(model: Classifier, data: ImageSet, device: torch.device) -> Gradient:

@@ -177,7 +177,7 @@ def decide(scenario: Scenario, scores: Tensor, trusted_scores: Tensor, quantile:
         decisions[name] = asdict(verdict)
     suspicious = [name for name, decision in decisions.items() if decision["suspicious"]]
     details = {"trusted_used": len(scenario.trusted), "suspicious_classes": suspicious, "classes": decisions}
-    return Detection(scores, flagged, details)
+    return Detection(scores, flagged, details, trusted_scores)
 
 
 def minimum_error_cut(scores: Tensor) -> float:

@@ -30,7 +30,7 @@ from safedl.pipeline.check import check_against_data
 from safedl.pipeline.executor import Control, Executor
 from safedl.pipeline.journal import Journal, Listener
 from safedl.pipeline.lab import Lab, choose_devices, share_cores
-from safedl.plan import Plan, expand
+from safedl.plan import Plan, expand, expand_scan
 from safedl.profile.save import dump
 from safedl.profile.schema import Profile
 from safedl.progress import SILENT, Progress
@@ -51,6 +51,8 @@ class Request:
     attacks: tuple[str, ...] = ()
     defenses: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
+    scan: bool = False
+    """Examine the profile's data and model as they came, instead of simulating attacks."""
     workers: int | None = None
     device: str = "auto"
     use_cache: bool = True
@@ -65,7 +67,7 @@ class Request:
         return {
             "attacks": list(self.attacks), "defenses": list(self.defenses),
             "seeds": None if self.seeds is None else list(self.seeds), "workers": self.workers,
-            "device": self.device, "use_cache": self.use_cache, "stall": self.stall,
+            "device": self.device, "use_cache": self.use_cache, "stall": self.stall, "scan": self.scan,
         }  # fmt: skip
 
 
@@ -89,17 +91,21 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
     Raises `UsageError` for anything that could not run.
     """
     profile = request.profile
-    if profile.missing:
-        raise UsageError(f"profile '{profile.name}' cannot run yet: " + "; ".join(profile.missing))
+    missing = [line for line in profile.missing if not (request.scan and line.startswith("attack_overrides"))]
+    if missing:
+        raise UsageError(f"profile '{profile.name}' cannot run yet: " + "; ".join(missing))
     devices = choose_devices(request.device)
     workers, threads = share_cores(request.workers, devices)
     torch.set_num_threads(threads)
-    plan = expand(profile, request.seeds, request.attacks, request.defenses)
+    if request.scan:
+        plan = expand_scan(profile, request.seeds)
+    else:
+        plan = expand(profile, request.seeds, request.attacks, request.defenses)
     uid = request.experiment or new_uid()
     cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"
     own = (profile.path.resolve().parent,) if profile.path else ()
     folders = tuple(dict.fromkeys((*request.folders, *own, workspace.root)))
-    lab = Lab(profile, folders, ArtifactCache(cache), devices, threads, "" if request.use_cache else uid)
+    lab = Lab(profile, folders, ArtifactCache(cache), devices, threads, "" if request.use_cache else uid, request.scan)
     check_against_data(lab, plan, progress)
     keys: dict[str, str] = {}
     for stage in plan.stages:

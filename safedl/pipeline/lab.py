@@ -13,7 +13,7 @@ import torch
 from safedl.cache import ArtifactCache, digest
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
-from safedl.data.load import load
+from safedl.data.load import load, load_suspects
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
 from safedl.plan import Stage
@@ -28,7 +28,10 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Lab:
-    """Bound to one profile. `folders` are searched for relative paths; `replicate` sets runs without cache apart."""
+    """Bound to one profile. `folders` are searched for relative paths; `replicate` sets runs without cache apart.
+
+    For a `scan` the data is taken as it came: all of it are suspects, and only what the profile names is trusted.
+    """
 
     profile: Profile
     folders: tuple[Path, ...]
@@ -36,6 +39,7 @@ class Lab:
     devices: tuple[torch.device, ...]
     threads: int
     replicate: str = ""
+    scan: bool = False
     _datasets: dict[int, Dataset] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,7 +60,12 @@ class Lab:
         with self._lock:
             if seed not in self._datasets:
                 shape = self.model_settings.input_shape
-                self._datasets[seed] = load(self.data_settings, seed, self.folders, progress, shape=shape)
+                if self.scan:
+                    trusted = self.profile.scan.trusted
+                    found = load_suspects(self.data_settings, trusted, self.folders, progress, shape)
+                else:
+                    found = load(self.data_settings, seed, self.folders, progress, shape=shape)
+                self._datasets[seed] = found
             return self._datasets[seed]
 
     def model_id(self, seed: int) -> str:

@@ -10,7 +10,14 @@ from safedl.catalog import datasets, models
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
 from safedl.catalog.recipes import recipe_for
-from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, Section, TrainingSettings
+from safedl.catalog.settings import (
+    AcceptanceSettings,
+    DatasetSettings,
+    ModelSettings,
+    ScanSettings,
+    Section,
+    TrainingSettings,
+)
 from safedl.errors import NotFoundError, UsageError, nearest
 from safedl.profile import document as yaml_document
 from safedl.profile.choices import attack_choices
@@ -21,7 +28,7 @@ from safedl.threats import CATEGORIES, QUESTIONS, not_simulated
 
 SECTIONS = (
     "name", "dataset", "model", "training", "acceptance", "threat_model", "attack_overrides", "risk_analysis",
-    "defense_config",
+    "defense_config", "scan",
 )  # fmt: skip
 
 _SETTINGS: dict[str, type[Section]] = {
@@ -29,6 +36,7 @@ _SETTINGS: dict[str, type[Section]] = {
     "model": ModelSettings,
     "training": TrainingSettings,
     "acceptance": AcceptanceSettings,
+    "scan": ScanSettings,
 }
 
 
@@ -67,6 +75,7 @@ def check(document: Mapping[Any, Any], origin: Path | None = None) -> Profile:
     model = _settings(ModelSettings, document, "model", problems)
     training = _settings(TrainingSettings, document, "training", problems)
     acceptance = _settings(AcceptanceSettings, document, "acceptance", problems)
+    scan = _settings(ScanSettings, document, "scan", problems)
     _check_dataset(dataset, problems)
     _check_model(model, dataset, problems)
     chosen = attack_choices(document, _context(dataset, model), problems)
@@ -83,6 +92,7 @@ def check(document: Mapping[Any, Any], origin: Path | None = None) -> Profile:
         training=_over_recipe(training, dataset),
         acceptance=acceptance or AcceptanceSettings(),
         attacks=chosen,
+        scan=scan or ScanSettings(),
         threat_model=threat_model,
         risk_analysis=risk_analysis,
         document=document,

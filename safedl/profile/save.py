@@ -56,6 +56,8 @@ def resolved(profile: Profile) -> dict[str, Any]:
         settings = getattr(profile, section)
         if settings is not None:
             document[section] = settings.model_dump(mode="json")
+    if "scan" in profile.document:
+        document["scan"] = profile.scan.model_dump(mode="json")
     if profile.threat_model:
         document["threat_model"] = dict(profile.threat_model)
     document["attack_overrides"] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from safedl.catalog import AttackSpec, DefenseSpec, Params
-from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, TrainingSettings
+from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, ScanSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Profile:
     training: TrainingSettings
     acceptance: AcceptanceSettings
     attacks: tuple[AttackChoice, ...]
+    scan: ScanSettings = field(default_factory=ScanSettings)
     threat_model: Mapping[str, Any] = field(default_factory=dict)
     risk_analysis: Mapping[str, Any] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)

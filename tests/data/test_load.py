@@ -14,7 +14,7 @@ from PIL import Image
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.settings import DatasetSettings
 from safedl.data.imageset import ImageSet
-from safedl.data.load import load
+from safedl.data.load import load, load_suspects
 from safedl.data.split import trusted_counts
 from safedl.errors import UsageError
 
@@ -161,3 +161,35 @@ def test_two_classes_of_one_name_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="two classes have the name 'a'"):
         load(DatasetSettings(name="mine", type="custom", path=str(tmp_path / "data.py")), 0)
+
+
+def _write_set(path: Path, classes: list[str], count: int, value: int = 0) -> Path:
+    images = np.full((count, 4, 4), value, np.uint8)
+    images[:, 0, 0] = np.arange(count)
+    np.savez(path, x_train=images, y_train=np.arange(count) % len(classes), classes=np.array(classes))
+    return path
+
+
+def test_every_image_of_a_suspect_set_is_there_in_its_order(tmp_path: Path) -> None:
+    path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
+    data = load_suspects(DatasetSettings(path=str(path)), None)
+    assert data.train.images[:, 0, 0, 0].tolist() == list(range(10))
+    assert len(data.trusted) == len(data.test) == 0
+
+
+def test_trusted_classes_are_matched_by_name(tmp_path: Path) -> None:
+    path = _write_set(tmp_path / "suspects.npz", ["a", "b", "c"], 9)
+    trusted = _write_set(tmp_path / "known.npz", ["c", "a"], 6, value=9)
+    data = load_suspects(DatasetSettings(path=str(path)), str(trusted))
+    assert data.trusted.labels.tolist() == [2, 0, 2, 0, 2, 0]
+    assert data.fingerprint != load_suspects(DatasetSettings(path=str(path)), None).fingerprint
+
+
+def test_trusted_images_of_other_classes_or_sizes_are_refused(tmp_path: Path) -> None:
+    path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
+    other = _write_set(tmp_path / "other.npz", ["a", "x"], 4)
+    with pytest.raises(UsageError, match=r"other\.npz: class 'x' is none of the data's: a, b"):
+        load_suspects(DatasetSettings(path=str(path)), str(other))
+    np.savez(tmp_path / "large.npz", x_train=np.zeros((4, 5, 5), np.uint8), y_train=np.array(["a", "b"] * 2))
+    with pytest.raises(UsageError, match=r"trusted images are \[1, 5, 5\], the data's \[1, 4, 4\]"):
+        load_suspects(DatasetSettings(path=str(path)), str(tmp_path / "large.npz"))

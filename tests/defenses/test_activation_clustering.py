@@ -38,7 +38,7 @@ def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: floa
     rng = np.random.default_rng(0)
     features = rng.normal(size=(200, 10))
     features[:small] += apart / np.sqrt(10)
-    _, clusters = split_class(features, None, 2, seed=0)
+    _, _, clusters = split_class(features, None, 2, seed=0)
     assert any(cluster["suspicious"] for cluster in clusters) == suspicious
 
 

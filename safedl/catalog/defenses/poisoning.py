@@ -23,6 +23,9 @@ class DataCleaningParams(Params):
         description="Lower is stricter. Keep odds (literal: loss / mean) or z-score up to this; null: 0.9 or 3.",
     )
     folds: int = Field(3, ge=2, le=20, description="paper: parts into which the data is cut for unseen predictions.")
+    trusted: bool = Field(
+        True, description="paper: cuts found on trusted data; false: by a mixture of right and random labels."
+    )
     variant: Variant = Field(
         "paper",
         description="paper: predictions of models that have not seen the sample, cuts found on trusted data; "
