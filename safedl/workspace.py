@@ -88,6 +88,26 @@ class Workspace:
         self._spawn(uid, ["run", str(profile.absolute()), *arguments, "--experiment", uid])
         return uid
 
+    def start_scan(
+        self,
+        data: str | None = None,
+        trusted: str | None = None,
+        model: str | None = None,
+        weights: str | None = None,
+        profile: Path | None = None,
+        arguments: Sequence[str] = (),
+    ) -> str:
+        """Start a driver that scans data, or what a profile names, and return the experiment's uid.
+
+        The words are those of `safedl scan`, `arguments` further options of it. Raises as `start` does.
+        """
+        uid = new_uid()
+        named = {"--data": data, "--trusted": trusted, "--model": model, "--weights": weights}
+        words = [f"{option}={value}" for option, value in named.items() if value]
+        self._spawn(uid, ["scan", *([str(profile.absolute())] if profile else []), *words, *arguments,
+                          "--experiment", uid])  # fmt: skip
+        return uid
+
     def resume(self, uid: str) -> None:
         """Start a driver that goes on with an experiment, in a session of its own."""
         self._spawn(uid, ["resume", uid])

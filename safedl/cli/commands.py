@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safedl import __version__
-from safedl.cli import cache, check, compare, db, doctor, listing, profile, report, risk, run, runs, sql, tui
+from safedl.cli import cache, check, compare, db, doctor, listing, profile, report, risk, run, runs, scan, sql, tui
 from safedl.cli.fullscreen import open_app
 from safedl.workspace import Workspace
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(run.plan)
 app.command("resume")(run.resume)
+app.command("scan")(scan.scan)
 app.command("risk")(risk.risk)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)

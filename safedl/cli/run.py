@@ -157,6 +157,23 @@ def _saved_request(workspace: Workspace, uid: str) -> Request:
 
 
 def _drive(workspace: Workspace, request: Request, json: bool) -> None:
+    if request.scan:
+        from safedl.cli.scan import conclude_scan
+
+        conclude_scan(workspace, request, json)
+    prepared, code, hanging = carry_out(workspace, request, json)
+    uid = prepared.request.experiment
+    assert uid is not None
+    if not json:
+        print_rows(workspace.summary(uid), title="")
+        _say_decision(workspace, prepared)
+    if code != 0:
+        note(f"not everything is done; go on with: safedl resume {uid}")
+    leave_as(code, hanging)
+
+
+def carry_out(workspace: Workspace, request: Request, json: bool) -> tuple[Prepared, int, bool]:
+    """Drive a request, showing how it goes; return what was prepared, the exit code, and whether a stage hangs."""
     from safedl.cli.live import Preparation, make_view
     from safedl.pipeline.driver import drive, prepare
     from safedl.pipeline.executor import STAGE_THREAD
@@ -165,8 +182,6 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
         warnings.simplefilter("ignore")  # what libraries say to developers; a run speaks through its events
     with Preparation() as preparation:
         prepared = prepare(workspace, request, preparation)
-    uid = prepared.request.experiment
-    assert uid is not None
     _say_skipped(prepared)
     try:
         with make_view(json) as view:
@@ -176,11 +191,11 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
         if not any(thread.name.startswith(STAGE_THREAD) for thread in threading.enumerate()):
             raise
         _leave(explain(error))
-    if not json:
-        print_rows(workspace.summary(uid), title="")
-        _say_decision(workspace, prepared)
-    if code != 0:
-        note(f"not everything is done; go on with: safedl resume {uid}")
+    return prepared, code, hanging
+
+
+def leave_as(code: int, hanging: bool) -> NoReturn:
+    """End with an exit code: at once if a stage hangs or was interrupted."""
     if hanging or code == 130:
         _leave(code)
     raise typer.Exit(code)

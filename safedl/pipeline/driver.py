@@ -97,15 +97,16 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
     devices = choose_devices(request.device)
     workers, threads = share_cores(request.workers, devices)
     torch.set_num_threads(threads)
-    if request.scan:
-        plan = expand_scan(profile, request.seeds)
-    else:
+    if not request.scan:
         plan = expand(profile, request.seeds, request.attacks, request.defenses)
     uid = request.experiment or new_uid()
     cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"
     own = (profile.path.resolve().parent,) if profile.path else ()
     folders = tuple(dict.fromkeys((*request.folders, *own, workspace.root)))
     lab = Lab(profile, folders, ArtifactCache(cache), devices, threads, "" if request.use_cache else uid, request.scan)
+    if request.scan:
+        lab = lab.paced(progress)
+        plan = expand_scan(lab.profile, request.seeds)
     check_against_data(lab, plan, progress)
     keys: dict[str, str] = {}
     for stage in plan.stages:
@@ -302,7 +303,7 @@ class _Driver:
                 of = stage.after or stage.parent or ""
                 bounds.setdefault(of, {})[stage.defense or ""] = self._document(uids[stage.id])["metrics"]
         for stage in completed:
-            if stage.kind != "bound" and stage.seed == first:
+            if stage.kind not in ("bound", "scan") and stage.seed == first:
                 known = {**bounds.get(stage.parent or "", {}), **bounds.get(stage.id, {})} if stage.defense else None
                 reports.publish(
                     self.workspace.run_folder(uids[stage.id]), self.workspace.results,
@@ -312,6 +313,8 @@ class _Driver:
     def _conclude(self, uids: Mapping[str, str]) -> list[Event]:
         """Score the runs and write what follows from them: risk, comparison, report. Return what there is to say."""
         db, results = self.workspace.db, self.workspace.results
+        if self.prepared.request.scan:
+            return []  # a scan ranks nothing: its own result is its conclusion
         try:
             scoring.rescore(db, set(uids.values()))
             found = conclude(db, results, self.prepared.request.profile)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 
-from safedl.cache import ArtifactCache, digest
+from safedl.cache import ArtifactCache, digest, file_digest
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
 from safedl.data.load import load, load_suspects
+from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
 from safedl.plan import Stage
@@ -24,6 +25,9 @@ from safedl.training.workbench import Workbench
 
 VERSION = 2
 """Raised when the same inputs would give other results; old runs stay, but are no longer linked."""
+
+SHOWN, FEWEST, MOST = 100_000, 3, 30
+"""Images that a scan's model is shown in all, and the epochs it gets at least and at most."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,15 @@ class Lab:
                 self._datasets[seed] = found
             return self._datasets[seed]
 
+    def paced(self, progress: Progress = SILENT) -> Lab:
+        """Return the lab with as many epochs as suit the size of its data, unless its profile names them."""
+        if "epochs" in (self.profile.document.get("training") or {}):
+            return self
+        images = len(self.dataset(self.profile.training.seed, progress).train)
+        epochs = max(FEWEST, min(MOST, round(SHOWN / images)))
+        training = self.profile.training.model_copy(update={"epochs": epochs})
+        return replace(self, profile=replace(self.profile, training=training))
+
     def model_id(self, seed: int) -> str:
         """Return the identity of what a fresh model depends on."""
         return identity(self.model_settings, self.dataset(seed), self.folders)
@@ -107,8 +120,14 @@ class Lab:
                 resolve(self.profile.training.precision, device),
                 ".".join(torch.__version__.split(".")[:2]),
                 self.replicate,
+                self._suspect_weights() if stage.kind == "scan" else None,
             ]
         )
+
+    def _suspect_weights(self) -> str | None:
+        """Return a hash of the weights that a scan inspects: of the file's content, not its name."""
+        weights = self.profile.scan.weights
+        return file_digest(find(weights, self.folders, "scan.weights")) if weights else None
 
 
 def choose_devices(device: str) -> tuple[torch.device, ...]:

@@ -51,9 +51,14 @@ def adversarial_examples(made: Assault) -> tuple[Example, ...]:
 
 def trigger_arrays(trigger: Trigger | None) -> dict[str, Any]:
     """Return the trigger's pattern and mask for the report, or nothing."""
-    if trigger is None:
+    return {} if trigger is None else pattern_arrays(trigger.pattern, trigger.mask)
+
+
+def pattern_arrays(pattern: Tensor | None, mask: Tensor | None) -> dict[str, Any]:
+    """Return a pattern [C, H, W] and its mask [1, H, W] for the report, or nothing."""
+    if pattern is None or mask is None:
         return {}
-    return {"trigger": trigger.pattern.cpu().numpy(), "trigger_mask": trigger.mask.cpu().numpy()}
+    return {"trigger": pattern.cpu().numpy(), "trigger_mask": mask.cpu().numpy()}
 
 
 def keep_poisoning(folder: Path, poisoning: Poisoning) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from safedl import catalog, reports
 from safedl.attacks.contract import Poisoning
-from safedl.catalog.settings import ModelSettings
+from safedl.catalog.settings import ModelSettings, ScanSettings
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses import load as load_defense
 from safedl.defenses.contract import Detection, Findings, Repaired, Scenario, Trained
@@ -22,7 +22,7 @@ from safedl.defenses.guard import Guard
 from safedl.errors import SafedlError
 from safedl.evaluation import metrics
 from safedl.models.classifier import Classifier
-from safedl.pipeline import evasion, picture
+from safedl.pipeline import evasion, picture, scan
 from safedl.pipeline.lab import Lab
 from safedl.pipeline.poison import draw
 from safedl.plan import PERFECT, Stage
@@ -69,6 +69,7 @@ class _Execution:
             "attack": self._attack,
             "defense": self._defense,
             "bound": self._bound,
+            "scan": self._scan,
         }
         return reports.write(self.job.folder, kinds[self.stage.kind]())
 
@@ -231,6 +232,27 @@ class _Execution:
         values |= metrics.detection_metrics(flagged.float(), flagged, poisoning.mask)
         values.pop("auroc", None)  # a bound removes, it does not rank
         return self._outcome(model, values, seconds, details=dict(self.stage.params))
+
+    def _scan(self) -> Outcome:
+        """Suspects as they came; the result's model is trained without those that something speaks against."""
+        start = time.perf_counter()
+        settings = ScanSettings.model_validate(dict(self.stage.params))
+        found = scan.scan(self.dataset, self.own, settings, self.lab.folders)
+        seconds = self._cost(self.own, start)
+        values = {}
+        if len(self.dataset.test):
+            values = metrics.evaluate(found.model, self.dataset.test, None, self.own, self.dataset.classes)
+        self._keep_model(found.model)
+        picture.keep_indices(self.job.folder, found.examination.unsuspected)
+        scan.keep(self.job.folder, found, self.dataset)
+        return self._outcome(
+            found.model,
+            values,
+            seconds,
+            details=found.details,
+            sheet=scan.sheet(found, self.dataset),
+            **picture.pattern_arrays(found.pattern, found.mask),
+        )
 
     # --- what they share
 

@@ -42,7 +42,7 @@ class Outcome:
 
     uid: str
     kind: str
-    """baseline, attack, defense or bound."""
+    """baseline, attack, defense, bound or scan."""
     category: str | None
     attack: str | None
     defense: str | None
@@ -77,6 +77,8 @@ class Outcome:
     histograms: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     trigger: NDArray[Any] | None = None
     trigger_mask: NDArray[Any] | None = None
+    sheet: tuple[NDArray[np.uint8], ...] = ()
+    """Images uint8 [C, H, W] of one size for a contact sheet."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,10 @@ class Pictures:
     """The image files of a run, as paths relative to its folder.
 
     `examples` has one path per example, in their order; `histograms` has names as the data gives them, with paths;
-    `trigger` has the paths of `trigger`, `mask` and `overlay`.
+    `trigger` has the paths of `trigger`, `mask` and `overlay`; `sheet` is the contact sheet's.
     """
 
     examples: tuple[str, ...] = ()
     histograms: tuple[tuple[str, str], ...] = ()
     trigger: Mapping[str, str] = field(default_factory=dict)
+    sheet: str | None = None

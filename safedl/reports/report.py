@@ -11,6 +11,7 @@ from safedl.plan import PERFECT, RANDOM
 from safedl.reports import tables
 from safedl.reports.markdown import Markup, blocks, bullets, escape, image, page, section, table
 from safedl.reports.result import ENLARGED, example_key
+from safedl.reports.scanned import render_scan
 
 Document = Mapping[str, Any]
 
@@ -25,6 +26,8 @@ _BOUNDS = {
 
 def render(document: Document) -> str:
     """Return the report of a run's document as Markdown; pictures are linked by the paths in the document."""
+    if document["kind"] == "scan":
+        return render_scan(document, _trigger(document), _setting(document))
     pictured = document.get(example_key(document)) or []
     return page(
         f"# {_title(document)}",

@@ -96,6 +96,8 @@ def _performance(outcome: Outcome) -> dict[str, Any]:
     adversarial_by_class = per_class(metrics, "adversarial_accuracy", classes)
     asr, asr_by_class = metrics.get("asr"), per_class(metrics, "asr", classes)
     backdoor, evasion = outcome.category == "backdoor", outcome.category == "evasion"
+    if outcome.kind == "scan":
+        return {"accuracy_without_suspects": accuracy, "per_class_accuracy": by_class}
     if outcome.kind == "baseline":
         return {"overall_accuracy": accuracy, "per_class_accuracy": by_class}
     if outcome.kind != "attack":
@@ -151,6 +153,8 @@ def _pictures(outcome: Outcome, pictures: Pictures) -> dict[str, Any]:
     if pictures.histograms:
         result["histogram_path"] = HISTOGRAMS
         result["histograms"] = [{"name": name, "path": path} for name, path in pictures.histograms]
+    if pictures.sheet:
+        result["contact_sheet"] = pictures.sheet
     if pictures.trigger:
         result["trigger_images"] = pictures.trigger
     return result

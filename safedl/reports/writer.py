@@ -10,6 +10,8 @@ from safedl.reports.report import render
 
 RESULT = "result.json"
 REPORT = "report.md"
+SHEET = "contact_sheet.png"
+COLUMNS = 8
 TRIGGER = ("trigger", "mask", "overlay")
 
 
@@ -21,12 +23,14 @@ def write(folder: Path, outcome: Outcome) -> result.Document:
     examples = _draw_examples(outcome)
     histograms = _draw_histograms(outcome)
     trigger = _draw_trigger(outcome)
+    sheet = _draw_sheet(outcome)
     pictures = Pictures(
         tuple(path for path, _ in examples),
         tuple((name, path) for name, path, _ in histograms),
         {path.removesuffix(".png"): path for path, _ in trigger},
+        sheet[0][0] if sheet else None,
     )
-    for path, data in (*examples, *((path, data) for _, path, data in histograms), *trigger):
+    for path, data in (*examples, *((path, data) for _, path, data in histograms), *trigger, *sheet):
         files.write_bytes(folder / path, data)
     document = result.build(outcome, pictures)
     files.write_text(folder / REPORT, render(document))
@@ -68,6 +72,13 @@ def _draw_histograms(outcome: Outcome) -> list[tuple[str, str, bytes]]:
                 series = {"clean": outcome.scores[member][~poisoned], "poisoned": outcome.scores[member][poisoned]}
             drawn.append((name, histogram(series, f"Class {name}", "score (higher is more suspicious)")))
     return [(name, f"{result.HISTOGRAMS}/{files.file_name(i, name)}", data) for i, (name, data) in enumerate(drawn)]
+
+
+def _draw_sheet(outcome: Outcome) -> list[tuple[str, bytes]]:
+    """Return path and picture of the contact sheet, or nothing."""
+    from safedl.reports.images import grid
+
+    return [(SHEET, grid(outcome.sheet, columns=COLUMNS))] if outcome.sheet else []
 
 
 def _draw_trigger(outcome: Outcome) -> list[tuple[str, bytes]]:

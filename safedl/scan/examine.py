@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from safedl.data.split import by_class
@@ -17,13 +18,15 @@ from safedl.scan.opinions import BACKDOOR, FOLDS, Opinion, ask
 MOVED = 0.8
 """Share of a group that a model trained without it must take for other classes, where no trusted image can tell."""
 NOISE = 0.05
-"""Estimated share of wrong labels from which, without trusted images, a set is suspicious: hard images pass for some."""
+"""Estimated share of wrong labels from which a set is suspicious without trusted images: hard ones look wrong too."""
 EXCESS = 0.01
 """Share of samples with contradicted labels, beyond the false alarms, from which it is with trusted images."""
 DEVIATIONS = 3.0
 """Of the false-alarm rate as the trusted images tell it: what chance may add to it."""
 MANY = 0.05
 """Excess from which wrong labels are called poison."""
+LEAST = 5
+"""Images from which a group is one: fewer are outliers, as every class has some."""
 PROBE = 50
 """Images of each class that triggers are reconstructed on, where there is no trusted data."""
 
@@ -69,11 +72,42 @@ class Examination:
         return torch.cat([group.members for group in self.groups]) if self.groups else nothing
 
     @property
+    def unsuspected(self) -> Tensor:
+        """A mask bool [N] of the samples that are in no group."""
+        clean = torch.ones(len(self.proposed), dtype=torch.bool)
+        clean[self.suspects] = False
+        return clean
+
+    @property
     def verdict(self) -> str:
         """`poisoned`, `suspicious` or `no evidence`."""
         if any(group.certain for group in self.groups):
             return "poisoned"
         return "suspicious" if self.groups else "no evidence"
+
+
+@dataclass(frozen=True, eq=False)
+class _Pointed:
+    """A class that detectors point at.
+
+    `positions`: int64 [n] of its samples; `inside`: bool [n], what is flagged; `nearness`: float [n], how far a sample
+    lies on their side; `by`: the detectors' names.
+    """
+
+    label: int
+    positions: Tensor
+    inside: Tensor
+    nearness: Tensor
+    by: tuple[str, ...]
+
+    def moved(self, proposed: Tensor) -> float:
+        """Return the share of what is flagged that a model (its classes int64 [N]) takes for other classes."""
+        return float((proposed[self.positions[self.inside]] != self.label).float().mean())
+
+    @property
+    def near(self) -> Tensor:
+        """Positions of what is flagged and of that half of the rest which lies nearer to it: none is surely clean."""
+        return self.positions[self.inside | (self.nearness > self.nearness[~self.inside].median())]
 
 
 def examine(scenario: Scenario, rate: float) -> Examination:
@@ -96,9 +130,11 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     labels = ask(scenario, "data_cleaning", rate, trusted=trusted, folds=FOLDS)
     # Without trusted images the other two rank, but cannot tell whether there is anything to find.
     judges = backdoor if trusted else backdoor[:1]
+    pointed = _point(scenario, judges)
     candidates = torch.stack([o.flagged for o in (*judges, labels)]).any(0)
     proposed = _reclassify(scenario, candidates)
-    groups, dismissed = _backdoor_groups(scenario, judges, proposed, trusted)
+    pointed, proposed = _complete(scenario, pointed, candidates, proposed, rate)
+    groups, dismissed = _backdoor_groups(scenario, pointed, proposed, trusted)
     taken = torch.zeros(len(candidates), dtype=torch.bool)
     for group in groups:
         taken[group.members] = True
@@ -113,13 +149,9 @@ def probe(scenario: Scenario, found: Examination) -> Scenario:
     """Return the scenario with images to reconstruct triggers on: the trusted ones, else some without a suspect."""
     if found.trusted:
         return scenario
-    clean = torch.ones(len(scenario.data), dtype=torch.bool)
-    clean[found.suspects] = False
-    rest = scenario.data.select(clean)
+    rest = scenario.data.select(found.unsuspected)
     chosen = by_class(rest.labels, dict.fromkeys(range(scenario.num_classes), PROBE), scenario.rng("probe"))
-    return Scenario(
-        scenario.data, rest.select(chosen), scenario.classes, scenario.model, scenario.bench, scenario.clean_model
-    )
+    return replace(scenario, trusted=rest.select(chosen))
 
 
 def _reclassify(scenario: Scenario, candidates: Tensor) -> Tensor:
@@ -132,30 +164,78 @@ def _reclassify(scenario: Scenario, candidates: Tensor) -> Tensor:
     return proposed
 
 
-def _backdoor_groups(
-    scenario: Scenario, judges: Sequence[Opinion], proposed: Tensor, trusted: bool
-) -> tuple[list[Group], list[str]]:
-    groups, dismissed = [], []
-    for label, name in enumerate(scenario.classes):
+def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
+    """Return what the judges point at, class by class."""
+    found = []
+    for label in range(scenario.num_classes):
         own = scenario.data.labels == label
         pointing = [o for o in judges if label in o.classes and bool((o.flagged & own).any())]
         if not pointing:
             continue
-        members = (torch.stack([o.flagged for o in pointing]).any(0) & own).nonzero().flatten()
-        moved = float((proposed[members] != label).float().mean())
-        size, share = len(members), len(members) / int(own.sum())
-        by = " and ".join(o.detector for o in pointing)
-        lines = f"{size} images of class '{name}' ({share:.1%} of it) stand apart in feature space ({by})"
+        positions = own.nonzero().flatten()
+        inside = torch.stack([o.flagged for o in pointing]).any(0)[own]
+        if LEAST <= int(inside.sum()) <= len(inside) - LEAST:
+            nearness = towards(scenario.features()[own], inside)
+            found.append(_Pointed(label, positions, inside, nearness, tuple(o.detector for o in pointing)))
+    return found
+
+
+def towards(features: Tensor, inside: Tensor) -> Tensor:
+    """Return how far samples [n, D] lie on the side of those `inside` (bool [n]), float [n]: a linear discriminant.
+
+    Its covariance is shrunk after Ledoit and Wolf.
+    """
+    border = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features.numpy(), inside.numpy())
+    return torch.from_numpy(border.decision_function(features.numpy())).float()
+
+
+def _complete(
+    scenario: Scenario, pointed: Sequence[_Pointed], candidates: Tensor, proposed: Tensor, rate: float
+) -> tuple[list[_Pointed], Tensor]:
+    """Return what is pointed at with what detectors left outside, and what samples are taken for, int64 [N].
+
+    Clusters leave some of their poison out, and ten images keep a backdoor alive. So where a group turned out to be
+    of other classes, a model is trained without the half of the class that lies nearer to it, too: what this takes
+    for another class joins, if it lies further on the group's side than all but the share `rate` of what it does not.
+    """
+    foreign = [found for found in pointed if found.moved(proposed) >= MOVED]
+    if not foreign:
+        return list(pointed), proposed
+    wider = candidates.clone()
+    for found in foreign:
+        wider[found.near] = True
+    again = _reclassify(scenario, wider)
+    completed = []
+    for found in pointed:
+        elsewhere = again[found.positions] != found.label
+        usual = found.nearness[~found.inside & ~elsewhere]
+        if found in foreign and len(usual):
+            joins = elsewhere & (found.nearness > usual.quantile(1 - rate))
+            found = replace(found, inside=found.inside | joins)  # noqa: PLW2901
+        completed.append(found)
+    return completed, torch.where(again >= 0, again, proposed)
+
+
+def _backdoor_groups(
+    scenario: Scenario, pointed: Sequence[_Pointed], proposed: Tensor, trusted: bool
+) -> tuple[list[Group], list[str]]:
+    groups, dismissed = [], []
+    for found in pointed:
+        label, name = found.label, scenario.classes[found.label]
+        members, moved = found.positions[found.inside], found.moved(proposed)
+        line = (
+            f"{len(members)} images of class '{name}' ({len(members) / len(found.positions):.1%} of it) stand apart in "
+            f"feature space ({', '.join(found.by)})"
+        )
         if trusted:
-            lines += "; almost no trusted image of the class lies there"
+            line += "; almost no trusted image of the class lies there"
         if moved >= MOVED:
-            lines += f". A model trained without them takes {moved:.0%} of them for other classes"
+            line += f". A model trained without them takes {moved:.0%} of them for other classes"
         elif not trusted:
-            dismissed.append(
-                f"{lines}, but a model trained without them still gives {1 - moved:.0%} of them this class."
-            )
+            stay = f"a model trained without them still gives {1 - moved:.0%} of them this class"
+            dismissed.append(f"{line}, but {stay}.")
             continue
-        groups.append(Group(members, label, len(pointing) > 1 or moved >= MOVED, f"{lines}."))
+        groups.append(Group(members, label, len(found.by) > 1 or moved >= MOVED, f"{line}."))
     return sorted(groups, key=lambda group: -len(group.members)), dismissed
 
 
@@ -183,8 +263,5 @@ def _label_groups(scenario: Scenario, opinion: Opinion, taken: Tensor, rate: flo
 def _influence(scenario: Scenario, candidates: Tensor, rate: float) -> Opinion:
     """Ask which samples harm trusted images, of a model trained without the candidates."""
     rest = scenario.data.select(~candidates)
-    judge = Scenario(
-        scenario.data, scenario.trusted, scenario.classes, scenario.model, scenario.bench,
-        clean_model=lambda: scenario.fit(rest, phase="train without suspects"),
-    )  # fmt: skip
+    judge = replace(scenario, clean_model=lambda: scenario.fit(rest, phase="train without suspects"))
     return ask(judge, "influence_functions", rate)
