@@ -7,7 +7,7 @@ import torch
 
 from safedl.catalog.defenses.backdoor import FinePruningParams
 from safedl.defenses.contract import Scenario
-from safedl.defenses.fine_pruning import repair
+from safedl.defenses.fine_pruning import mixtures, repair
 from safedl.errors import UsageError
 from tests.defenses.conftest import Backdoored
 
@@ -43,3 +43,22 @@ def test_without_trusted_images_it_is_refused(clean_scenario: Scenario) -> None:
     none = clean_scenario.trusted.select(torch.arange(0))
     with pytest.raises(UsageError, match="trusted"):
         repair(replace(clean_scenario, trusted=none), FinePruningParams())
+
+
+def test_by_labels_as_in_the_paper(backdoored: Backdoored) -> None:
+    result = repair(backdoored.fresh(), FinePruningParams(targets="labels", pruning_ratio=0.6))
+    assert backdoored.success(result.model) <= 0.2
+
+
+def test_mixtures_are_answered_as_the_teacher_answers(clean_scenario: Scenario) -> None:
+    """A student equal to its teacher has the least possible loss: the entropy of the answers."""
+    teacher = clean_scenario.model.eval()
+    images = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.zeros(16, dtype=torch.int64)
+    function = mixtures(teacher).function
+    with torch.no_grad():
+        logits, loss = function(teacher, images, labels, torch.Generator().manual_seed(1))
+    answers = logits.softmax(1)
+    assert float(loss) == pytest.approx(float(-(answers * answers.log()).sum(1).mean()), abs=1e-5)
+    other = clean_scenario.bench.build(5).eval()
+    assert function(other, images, labels, torch.Generator().manual_seed(1))[1].item() > float(loss) + 0.1

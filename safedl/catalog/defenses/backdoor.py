@@ -85,7 +85,7 @@ class FinePruningParams(Params):
     """Parameters of `fine_pruning`."""
 
     pruning_ratio: float = Field(
-        0.6,
+        0.8,
         ge=0,
         lt=1,
         description="Share of the last convolution's channels, least active first (paper); "
@@ -93,6 +93,11 @@ class FinePruningParams(Params):
     )
     epochs: int = Field(20, ge=1, le=1000, description="Passes over the trusted images (paper).")
     learning_rate: float = Field(5e-3, gt=0, le=1, description="Largest learning rate of fine-tuning (paper).")
+    targets: Literal["teacher", "labels"] = Field(
+        "teacher",
+        description="What is learned in fine-tuning: the unpruned model's answers to mixtures of trusted images, "
+        "or the trusted images' labels (paper).",
+    )
     variant: Variant = Field("paper", description="paper: prunes and fine-tunes; literal: prunes the last layer only.")
 
 
