@@ -120,7 +120,7 @@ class Lab:
                 resolve(self.profile.training.precision, device),
                 ".".join(torch.__version__.split(".")[:2]),
                 self.replicate,
-                self._suspect_weights() if stage.kind == "scan" else None,
+                *([self._suspect_weights()] if stage.kind == "scan" else []),
             ]
         )
 
