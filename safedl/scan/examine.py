@@ -14,9 +14,16 @@ from safedl.defenses import trusted_space
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
 from safedl.scan.opinions import BACKDOOR, FOLDS, Opinion, ask
+from safedl.training.fit import to_float
 
 MOVED = 0.8
-"""Share of a group that a model trained without it must take for other classes, where no trusted image can tell."""
+"""Share of a group that a model trained without it takes for other classes, from which it is said to be of others."""
+CALLS = 0.5
+"""Share of other images that what a group has in common must send to its class, to be called a trigger."""
+CONTRADICTED = 0.5
+"""Share of a group whose labels contradict unseeing models, from which it is wrong labels and no trigger's work."""
+SAMPLE = 1000
+"""Images that a group's common trait is tried on."""
 NOISE = 0.05
 """Estimated share of wrong labels from which a set is suspicious without trusted images: hard ones look wrong too."""
 EXCESS = 0.01
@@ -29,6 +36,8 @@ LEAST = 5
 """Images from which a group is one: fewer are outliers, as every class has some."""
 PROBE = 50
 """Images of each class that triggers are reconstructed on, where there is no trusted data."""
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,8 @@ class _Pointed:
     """A class that detectors point at.
 
     `positions`: int64 [n] of its samples; `inside`: bool [n], what is flagged; `nearness`: float [n], how far a sample
-    lies on their side; `by`: the detectors' names.
+    lies on their side; `by`: the detectors' names. `moved`, `calls`, `contradicted`: shares in [0, 1], see `MOVED`,
+    `CALLS`, `CONTRADICTED`.
     """
 
     label: int
@@ -99,10 +109,19 @@ class _Pointed:
     inside: Tensor
     nearness: Tensor
     by: tuple[str, ...]
+    moved: float = 0.0
+    calls: float = 0.0
+    contradicted: float = 0.0
 
-    def moved(self, proposed: Tensor) -> float:
-        """Return the share of what is flagged that a model (its classes int64 [N]) takes for other classes."""
-        return float((proposed[self.positions[self.inside]] != self.label).float().mean())
+    @property
+    def members(self) -> Tensor:
+        """Positions of what is flagged."""
+        return self.positions[self.inside]
+
+    @property
+    def is_trigger(self) -> bool:
+        """Whether what they have in common calls their class."""
+        return self.calls >= CALLS
 
     @property
     def near(self) -> Tensor:
@@ -115,8 +134,8 @@ def examine(scenario: Scenario, rate: float) -> Examination:
 
     Backdoors show in the features of their class, wrong labels in the predictions of models that have not seen the
     sample. With trusted images a class is suspicious if a group of it holds none of them. Without, a group counts if
-    a model trained without it takes most of it for other classes (after Chen et al. 2018, exclusionary
-    reclassification). Raises `UsageError` if there are trusted images, but too few of a class.
+    what its images have in common calls their class from other images, too (`transplanted`).
+    Raises `UsageError` if there are trusted images, but too few of a class.
     """
     trusted = len(scenario.trusted) > 0
     if trusted and not trusted_space.usable(scenario):
@@ -133,8 +152,17 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     pointed = _point(scenario, judges)
     candidates = torch.stack([o.flagged for o in (*judges, labels)]).any(0)
     proposed = _reclassify(scenario, candidates)
+    pointed = [
+        replace(
+            found,
+            moved=float((proposed[found.members] != found.label).float().mean()),
+            calls=transplanted(scenario, found.members, proposed, ~candidates),
+            contradicted=float(labels.flagged[found.members].float().mean()),
+        )
+        for found in pointed
+    ]
     pointed, proposed = _complete(scenario, pointed, candidates, proposed, rate)
-    groups, dismissed = _backdoor_groups(scenario, pointed, proposed, trusted)
+    groups, dismissed = _backdoor_groups(scenario, pointed, trusted)
     taken = torch.zeros(len(candidates), dtype=torch.bool)
     for group in groups:
         taken[group.members] = True
@@ -198,7 +226,7 @@ def _complete(
     of other classes, a model is trained without the half of the class that lies nearer to it, too: what this takes
     for another class joins, if it lies further on the group's side than all but the share `rate` of what it does not.
     """
-    foreign = [found for found in pointed if found.moved(proposed) >= MOVED]
+    foreign = [found for found in pointed if found.moved >= MOVED and found.is_trigger]
     if not foreign:
         return list(pointed), proposed
     wider = candidates.clone()
@@ -216,26 +244,54 @@ def _complete(
     return completed, torch.where(again >= 0, again, proposed)
 
 
-def _backdoor_groups(
-    scenario: Scenario, pointed: Sequence[_Pointed], proposed: Tensor, trusted: bool
-) -> tuple[list[Group], list[str]]:
+def transplanted(scenario: Scenario, members: Tensor, proposed: Tensor, clean: Tensor) -> float:
+    """Return the share of other images that a group's common trait sends to the group's class, in [0, 1].
+
+    The trait is the mean difference between the group's images and the mean image of the classes that a model trained
+    without them takes them for: what is left when their subjects are averaged out. A trigger is just that, whether it
+    is a patch, blended in, or a pattern over right labels; what is natural to some images of a class is not enough to
+    call it. `members`: positions int64; `proposed`: classes int64 [N]; `clean`: bool [N], what may be averaged.
+    """
+    data = scenario.data
+    label = int(data.labels[members[0]])
+    means = torch.stack(
+        [
+            to_float(data.images[clean & (data.labels == c)][:SAMPLE], CPU).mean(0)
+            if bool((clean & (data.labels == c)).any())
+            else torch.zeros(data.images.shape[1:])
+            for c in range(scenario.num_classes)
+        ]
+    )
+    chosen = members[:SAMPLE]
+    trait = (to_float(data.images[chosen], CPU) - means[proposed[chosen]]).mean(0)
+    others = (clean & (data.labels != label)).nonzero().flatten()
+    others = others[torch.randperm(len(others), generator=scenario.rng("transplant"))[:SAMPLE]]
+    if not len(others):
+        return 0.0
+    images = (to_float(data.images[others], CPU) + trait).clamp(0, 1)
+    return float((scenario.bench.predict(scenario.model, images).argmax(1) == label).float().mean())
+
+
+def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: bool) -> tuple[list[Group], list[str]]:
     groups, dismissed = [], []
     for found in pointed:
-        label, name = found.label, scenario.classes[found.label]
-        members, moved = found.positions[found.inside], found.moved(proposed)
+        name, size = scenario.classes[found.label], len(found.members)
         line = (
-            f"{len(members)} images of class '{name}' ({len(members) / len(found.positions):.1%} of it) stand apart in "
-            f"feature space ({', '.join(found.by)})"
+            f"{size} images of class '{name}' ({size / len(found.positions):.1%} of it) stand apart in feature space "
+            f"({', '.join(found.by)})"
         )
+        if not found.is_trigger and found.contradicted >= CONTRADICTED:
+            continue  # wrong labels; they are listed as such
+        if not found.is_trigger and not trusted:
+            dismissed.append(f"{line}, but what they have in common sends only {found.calls:.0%} of others there.")
+            continue
         if trusted:
             line += "; almost no trusted image of the class lies there"
-        if moved >= MOVED:
-            line += f". A model trained without them takes {moved:.0%} of them for other classes"
-        elif not trusted:
-            stay = f"a model trained without them still gives {1 - moved:.0%} of them this class"
-            dismissed.append(f"{line}, but {stay}.")
-            continue
-        groups.append(Group(members, label, len(found.by) > 1 or moved >= MOVED, f"{line}."))
+        if found.is_trigger:
+            line += f". What they have in common sends {found.calls:.0%} of other images to this class"
+        if found.moved >= MOVED:
+            line += f". A model trained without them takes {found.moved:.0%} of them for other classes"
+        groups.append(Group(found.members, found.label, len(found.by) > 1 or found.is_trigger, f"{line}."))
     return sorted(groups, key=lambda group: -len(group.members)), dismissed
 
 

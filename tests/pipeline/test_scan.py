@@ -1,0 +1,115 @@
+"""A scan as an experiment: files, store, repetition, and what it leaves for people."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from safedl.review import read_suspects, suspect_images
+from safedl.store.sql import query
+from safedl.workspace import Workspace
+from tests.cli.conftest import Answer, Safedl, safedl  # noqa: F401 - a fixture
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a patched set, a clean one, and trusted images, as files."""
+    folder = tmp_path_factory.mktemp("sets")
+    digits = load_digits()
+    images, labels = np.round(digits.images / 16 * 255).astype(np.uint8), digits.target
+    order = np.random.default_rng(0).permutation(len(images))
+    images, labels = images[order], labels[order]
+    np.savez(folder / "trusted.npz", x_train=images[:300], y_train=labels[:300])
+    images, labels = images[300:1100].copy(), labels[300:1100].copy()
+    np.savez(folder / "clean.npz", x_train=images, y_train=labels)
+    chosen = np.flatnonzero(labels != 7)[:50]
+    images[chosen, -2:, -2:], labels[chosen] = 255, 7
+    np.savez(folder / "patched.npz", x_train=images, y_train=labels, x_test=images[-50:], y_test=labels[-50:])
+    np.save(folder / "poison.npy", chosen)
+    return folder
+
+
+def test_a_patched_set_from_file_to_list(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    answer = safedl("scan", "--data", str(sets / "patched.npz"), "--trusted", str(sets / "trusted.npz"), "--json")
+    assert answer.code == 3, answer.err
+    found = json.loads(answer.out)
+    assert found["verdict"] == "poisoned" and found["target_classes"] == [7]
+    poison = set(np.load(sets / "poison.npy").tolist())
+    listed = {s["index"] for s in found["suspicious"]}
+    assert len(listed & poison) >= 48 and len(listed - poison) <= 5
+    first = found["suspicious"][0]
+    assert set(first) == {"index", "file", "given_label", "proposed_label", "score", "detectors", "group"}
+    assert first["given_label"] == 7 and first["proposed_label"] != 7 and len(first["detectors"]) > 1
+    folder = Workspace.open(tmp_path).run_folder(found["run"])
+    suspects = read_suspects(folder)
+    images = suspect_images(folder)
+    originals = np.load(sets / "patched.npz")["x_train"]
+    assert (images[5, 0] == originals[suspects[5].index]).all()
+    names = {p.name for p in folder.rglob("*") if p.is_file()}
+    assert {"result.json", "report.md", "contact_sheet.png", "trigger.png", "suspects.jsonl", "scores.npz"} <= names
+    kept = np.load(folder / "files" / "kept_indices.npy")
+    assert len(kept) == len(originals) - len(suspects)
+    report = (folder / "report.md").read_text()
+    assert "poisoned" in report and "could not have seen" in report and "contact_sheet.png" in report
+    again = safedl("scan", "--data", str(sets / "patched.npz"), "--trusted", str(sets / "trusted.npz"))
+    assert again.code == 3 and "done before" in again.err and "verdict: poisoned" in again.out
+    rows = query(tmp_path / "safedl.db", "select kind, status, dataset from run").rows
+    assert [tuple(r) for r in rows] == [("scan", "completed", "patched")]
+    assert safedl("db", "reindex").code == 0
+    assert query(tmp_path / "safedl.db", "select count(*) from run").rows[0][0] == 1
+
+
+def test_a_clean_set_ends_with_exit_code_0(safedl: Safedl, sets: Path) -> None:  # noqa: F811
+    answer = safedl("scan", "--data", str(sets / "clean.npz"))
+    assert answer.code == 0, answer.err
+    assert "verdict: no evidence" in answer.out
+    assert "Without trusted images: poison that keeps its right label" in answer.out
+
+
+def test_a_profile_with_weights_inspects_the_model(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    first = safedl("scan", "--data", str(sets / "patched.npz"), "--json", "--epochs", "6")
+    run = json.loads(first.out)["run"]
+    weights = Workspace.open(tmp_path).run_folder(run) / "files" / "model.pt"
+    profile = {
+        "name": "mine", "dataset": {"path": str(sets / "clean.npz")}, "model": {"name": "cnn"},
+        "training": {"epochs": 6}, "scan": {"trusted": str(sets / "trusted.npz"), "weights": str(weights)},
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(json.dumps(profile))
+    answer = safedl("scan", "mine.yaml", "--json")
+    found = json.loads(answer.out)
+    assert answer.code in (0, 3) and found["model"]["verdict"] in ("no evidence", "poisoned")
+    assert set(found["model"]["classes"]) == set(found["classes"])
+
+
+def refused(answer: Answer, code: int, text: str) -> None:
+    assert answer.code == code and text in answer.err and "Traceback" not in answer.err, answer.err
+    assert answer.out == ""
+
+
+def test_bad_input_is_refused_in_one_line(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    data = str(sets / "clean.npz")
+    refused(safedl("scan"), 2, "name either a PROFILE or --data PATH")
+    refused(safedl("scan", "digits", "--data", data), 2, "name either a PROFILE or --data PATH")
+    refused(safedl("scan", "digits", "--trusted", data), 2, "--trusted: with a profile")
+    refused(safedl("scan", "--data", "nowhere.npz"), 4, "--data: no such file or folder: nowhere.npz")
+    refused(safedl("scan", "--data", data, "--model", "cmn"), 4, "--model: no such file or folder: cmn")
+    (tmp_path / "w.pt").write_bytes(b"nothing")
+    refused(safedl("scan", "--data", data, "--false-alarm-rate", "0.7"), 2, "false_alarm_rate")
+    answer = safedl("scan", "--data", data, "--weights", "w.pt", "--epochs", "1")
+    assert answer.code == 3 and "w.pt" in answer.err and "Traceback" not in answer.err
+
+
+def test_the_driver_can_be_left_running(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    answer = safedl("scan", "--data", str(sets / "clean.npz"), "--epochs", "1", "--detach")
+    assert answer.code == 0, answer.err
+    workspace = Workspace.open(tmp_path)
+    uid = answer.out.strip()
+    last: dict[str, Any] = {}
+    for item in workspace.follow(uid):
+        last = dict(item)
+    assert last["status"] == "completed" and last["uid"] == uid

@@ -1,0 +1,109 @@
+"""The scan of planted and of clean digits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from safedl.data.imageset import Dataset
+from safedl.defenses.contract import Scenario
+from safedl.errors import UsageError
+from safedl.scan.examine import Examination, examine, probe, towards, transplanted
+from safedl.scan.inspect import inspect
+from tests.defenses.conftest import Backdoored
+from tests.defenses.flips import flip, scenario
+
+RATE = 0.01
+_SCANNED: dict[bool, Examination] = {}
+
+
+def scanned(backdoored: Backdoored, trusted: bool) -> Examination:
+    """Return the examination of the patched digits, made once."""
+    if trusted not in _SCANNED:
+        suspects = backdoored.scenario if trusted else without_trusted(backdoored.scenario)
+        _SCANNED[trusted] = examine(suspects, RATE)
+    return _SCANNED[trusted]
+
+
+def without_trusted(suspects: Scenario) -> Scenario:
+    return replace(suspects, trusted=suspects.trusted.select(torch.zeros(len(suspects.trusted), dtype=torch.bool)))
+
+
+def found_of(result: Examination, mask: Tensor) -> tuple[float, float]:
+    """Return recall and precision of the list."""
+    listed = ~result.unsuspected
+    return float((listed & mask).sum() / mask.sum()), float((listed & mask).sum() / listed.sum().clamp_min(1))
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_a_patch_is_found_with_its_target(backdoored: Backdoored, trusted: bool) -> None:
+    result = scanned(backdoored, trusted)
+    recall, precision = found_of(result, backdoored.mask)
+    assert result.verdict == "poisoned" and result.target_classes == [backdoored.target]
+    assert recall >= 0.95 and precision >= 0.9
+    names = [o.detector for o in result.opinions]
+    assert ("influence_functions" in names) == trusted
+    truth = backdoored.dataset.train.labels[backdoored.mask]
+    assert float((result.proposed[backdoored.mask] == truth).float().mean()) >= 0.8
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_clean_digits_give_no_evidence(clean_scenario: Scenario, trusted: bool) -> None:
+    result = examine(clean_scenario if trusted else without_trusted(clean_scenario), RATE)
+    assert result.verdict == "no evidence" and not len(result.suspects) and result.unsuspected.all()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_wrong_labels_are_listed(digits: Dataset, trusted: bool) -> None:
+    labels = flip(digits.train.labels, "random", 0.15)
+    suspects = scenario(digits, labels, model="mlp", fitted=True)
+    result = examine(suspects if trusted else without_trusted(suspects), RATE)
+    recall, precision = found_of(result, labels != digits.train.labels)
+    assert result.verdict != "no evidence" and not result.target_classes
+    assert recall >= 0.7 and precision >= 0.8
+
+
+def test_what_a_group_has_in_common_calls_its_class_only_if_it_is_a_trigger(backdoored: Backdoored) -> None:
+    suspects, mask = backdoored.scenario, backdoored.mask
+    truth = backdoored.dataset.train.labels
+    assert transplanted(suspects, mask.nonzero().flatten(), truth, ~mask) >= 0.9
+    natural = ((suspects.data.labels == 1) & ~mask).nonzero().flatten()
+    bright = natural[suspects.data.images[natural].float().mean((1, 2, 3)).argsort()[-20:]]
+    assert transplanted(suspects, bright, truth, ~mask) <= 0.3
+
+
+def test_too_few_trusted_images_of_a_class_are_refused(clean_scenario: Scenario) -> None:
+    trusted = clean_scenario.trusted
+    few = trusted.select((trusted.labels != 3) | (torch.arange(len(trusted)) < 30))
+    with pytest.raises(UsageError, match=r"trusted images: \d of class '3'; give at least 10 of each class"):
+        examine(replace(clean_scenario, trusted=few), RATE)
+
+
+def test_a_discriminant_points_to_the_planted_side() -> None:
+    rng = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 20, generator=rng)
+    planted = torch.arange(200) < 40
+    features[planted, 3] += 6
+    seen = planted & (torch.arange(200) >= 8)  # the detector left eight outside
+    nearness = towards(features, seen)
+    assert nearness[planted].min() > nearness[~planted].quantile(0.95)
+
+
+def test_a_trigger_is_reconstructed_in_a_patched_model_and_not_in_a_clean_one(
+    backdoored: Backdoored, clean_scenario: Scenario
+) -> None:
+    found = inspect(backdoored.scenario, backdoored.scenario.model)
+    assert found.suspicious and found.suspicious[0] == backdoored.target
+    assert found.mask is not None and found.pattern is not None
+    assert found.mask[0, -2:, -2:].mean() > 2 * found.mask.mean()
+    assert inspect(clean_scenario, clean_scenario.model).suspicious == ()
+
+
+def test_triggers_are_reconstructed_on_samples_without_suspects(backdoored: Backdoored) -> None:
+    judged = probe(without_trusted(backdoored.scenario), scanned(backdoored, False))
+    assert 0 < len(judged.trusted) <= 50 * 10
+    known = probe(backdoored.scenario, scanned(backdoored, True))
+    assert known.trusted is backdoored.scenario.trusted

@@ -1,0 +1,27 @@
+"""One scale for all detectors."""
+
+from __future__ import annotations
+
+import torch
+
+from safedl.defenses.contract import Scenario
+from safedl.scan.opinions import ask, calibrate
+from tests.defenses.conftest import Backdoored
+
+
+def test_a_score_is_one_minus_the_share_of_clean_images_that_score_as_high() -> None:
+    reference = torch.tensor([0.0, 1.0, 2.0, 3.0])
+    assert calibrate(torch.tensor([-1.0, 0.5, 1.0, 3.0, 4.0]), reference).tolist() == [0.0, 0.25, 0.25, 0.75, 1.0]
+    assert calibrate(torch.tensor([1.0, 2.0]), torch.zeros(0)).tolist() == [0.0, 0.0]
+
+
+def test_what_is_flagged_lies_above_the_false_alarm_rate(backdoored: Backdoored) -> None:
+    opinion = ask(backdoored.scenario, "spectral_signatures", 0.02, trusted=True)
+    assert opinion.classes == (backdoored.target,)
+    assert opinion.flagged[backdoored.mask].float().mean() >= 0.95
+    assert (opinion.scores[opinion.flagged] >= 0.98).all()
+
+
+def test_nothing_is_flagged_in_clean_data(clean_scenario: Scenario) -> None:
+    opinion = ask(clean_scenario, "activation_clustering", 0.01, trusted=True)
+    assert not opinion.flagged.any() and not opinion.classes
