@@ -34,7 +34,7 @@ Decision = str | int
 KEEP, DROP = "keep", "drop"
 
 _LINE = re.compile(r"""\s*(["']?)(\d+)\1\s*:\s*(keep|drop|\d+)\s*(?:#.*)?""", re.ASCII)
-"""A decision as a line of YAML. They are read line by line: a large group makes more of them than a profile may hold."""
+"""A decision as a line of YAML. Read line by line: a large group makes more of them than a profile may hold."""
 
 
 @dataclass(frozen=True)

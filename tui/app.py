@@ -223,12 +223,11 @@ class SafedlApp(App[None]):
         await self.action_go("review")
         self.main.query_one(ReviewPane).show_scan(uid)
 
-    async def action_scan(self) -> None:
+    def action_scan(self) -> None:
         """Ask what to scan, and watch the scan in the Run pane."""
-        from tui.panes.run import RunPane
+        from tui.panes.scan import ask_for_scan
 
-        await self.action_go("run")
-        self.main.query_one(RunPane).ask_for_scan()
+        ask_for_scan(self)
 
     def show_status(self) -> None:
         """Show what the pane in front has to say."""

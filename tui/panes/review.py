@@ -33,7 +33,6 @@ suspects are taken as they are. What it finds is shown here, and you decide samp
 
   s   scan data of your own"""
 CLEAN = "No suspects: there is nothing to decide."
-UNDECIDED = "undecided suspects are dropped on export"
 Choose = Callable[[Suspect], Decision | None]
 """What is decided about a suspect; None where nothing can be."""
 
@@ -43,10 +42,11 @@ class ReviewPane(Pane):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "decide('keep')", "keep"),
-        Binding("d,x", "decide('drop')", "drop", key_display="d"),
+        Binding("d", "decide('drop')", "drop"),
         Binding("r", "relabel", "relabel"),
         Binding("c", "group", "group"),
         Binding("n", "next", "next"),
+        Binding("x", "decide('drop')", "drop", show=False),
         Binding("R", "choose_class", "Relabel to a class that you choose", show=False, key_display="R"),
         Binding("u", "undo", "Take the last decision back", show=False),
         Binding("backspace", "decide('')", "Make the suspect undecided again", show=False),
@@ -59,7 +59,6 @@ class ReviewPane(Pane):
     ]
     DEFAULT_CSS = """
     ReviewPane #verdict-box { height: 5; }
-    .-tall ReviewPane #verdict-box { height: 10; }
     ReviewPane #suspects-box { height: 1fr; }
     ReviewPane #about { height: 2; }
     ReviewPane #message { height: 1fr; padding: 1 2; display: none; }
@@ -69,11 +68,11 @@ class ReviewPane(Pane):
     ReviewPane.-empty Box { display: none; }
     ReviewPane.-empty #nothing { display: block; }
     """
-    HELP = f"""\
+    HELP = """\
 What a scan suspects. Each picture has its position in the data, a score (1 is the worst), the label that it was given \
 and the one that it looks like, your decision, and its group: samples that were found together.
 
-c lets the next decision hold for the whole group. Decisions are kept at once; {UNDECIDED}."""
+c lets the next decision hold for the whole group. Decisions are kept at once. An export drops undecided suspects."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -185,7 +184,8 @@ c lets the next decision hold for the whole group. Decisions are kept at once; {
         else:
             counts = ", ".join(f"{n:,} {word}" for word, n in notebook.counts().items())
             left = max(0, total - len(notebook.values))
-            self.status = f"{counts}, {left:,} undecided; {UNDECIDED}" if left else f"all are decided: {counts}"
+            undecided = f"{left:,} undecided, dropped on export" if left else "none undecided"
+            self.status = f"{counts} · {undecided}"
 
     def on_suspect_grid_walked(self) -> None:
         """Say what is known of the suspect under the cursor."""

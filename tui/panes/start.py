@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from tui.services.follow import SCAN, ExperimentState
-from tui.widgets.fillin import FillIn, Line, Values
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Pane
 
 DEMO = "digits"
-SCAN_INTRO = """\
-Is the data that you were sent, or the model that you downloaded, poisoned? Only the first line is needed; data that \
-you trust makes the scan see more."""
-PATHS = ("data", "trusted", "weights")
 
 
 class StartMixin(Pane):
@@ -24,8 +18,6 @@ class StartMixin(Pane):
     experiment: ExperimentState | None
     starting = ""
     """What is being started, for the status line: loading takes a while."""
-    scan_values: Values = MappingProxyType({})
-    """What was last asked to be scanned: mended and tried again, it need not be typed anew."""
 
     def show_experiment(self, uid: str, *, chosen: bool = True) -> None:
         """Show an experiment."""
@@ -59,38 +51,16 @@ class StartMixin(Pane):
         """On the first start, run the demo."""
         self.start_profile(DEMO, self.frame.workspace.find_profile(DEMO))
 
-    def ask_for_scan(self) -> None:
-        """Ask for data and model, and scan them."""
-        from safedl.catalog.models import MODELS
-
-        written = self.scan_values
-        lines = [
-            Line("data", "Data to scan", written.get("data", ""), "a folder of images, or an .npz file"),
-            Line("trusted", "Data that you trust", written.get("trusted", ""), "the same, clean; may be empty"),
-            Line("model", "Model", written.get("model", ""), f"{', '.join(MODELS)}, or a module.py; may be empty"),
-            Line("weights", "Its weights", written.get("weights", ""), "a file; empty: it is trained on the data"),
-        ]
-
-        def taken(values: Values | None) -> None:
-            if values is not None:
-                self.scan_values = values
-                self._start_scan(values)
-
-        self.frame.push_screen(FillIn("Scan", lines, intro=SCAN_INTRO, check=_objection), taken)
-
-    def _start_scan(self, values: Values) -> None:
+    def start_scan(self, values: Mapping[str, str | None]) -> None:
+        """Start a driver that scans `data`, by what is `trusted`, a `model` and its `weights`, and follow it."""
         if self.starting:
             self.frame.say(f"{self.starting}; one at a time")
             return
         self.starting = "starting the scan …"
         self.frame.say("starting the scan: loading takes some seconds")
-        paths = {name: str(_path(values[name])) if values[name] else None for name in PATHS}
-        model = values["model"] or None
-        if model is not None and _path(model).is_file():
-            model = str(_path(model))
-        workspace, data = self.frame.workspace, paths["data"]
-        assert data is not None
-        self._launch(lambda: workspace.start_scan(data, paths["trusted"], model, paths["weights"]), "start the scan")
+        workspace, data = self.frame.workspace, values["data"] or ""
+        trusted, model, weights = values["trusted"], values["model"], values["weights"]
+        self._launch(lambda: workspace.start_scan(data, trusted, model, weights), "start the scan")
 
     def scanned(self) -> str | None:
         """Return the uid of the run that can be reviewed: a scan that has ended."""
@@ -133,15 +103,3 @@ class StartMixin(Pane):
             self.frame.show_error(error, doing)
 
         self.frame.ask(self, "start", start, started, doing, failed)
-
-
-def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
-
-
-def _objection(values: Values) -> str | None:
-    """Return what is wrong with what was written, as far as files tell."""
-    if not values["data"]:
-        return "name the data to scan"
-    missing = [values[name] for name in PATHS if values[name] and not _path(values[name]).exists()]
-    return f"there is no {', no '.join(missing)}" if missing else None

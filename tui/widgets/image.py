@@ -21,7 +21,8 @@ def half_blocks(source: Path | NDArray[np.uint8], width: int, height: int, *, co
     """Return a picture as lines that fit into `width` x `height` cells; each cell shows two pixels.
 
     `source` is a file, or pixels [channels, rows, columns] in grey or RGB. It is never enlarged beyond what divides
-    evenly, so that pixels stay square. Without `colours` it is drawn in shades. Takes milliseconds and loads Pillow: call it in a thread. Raises `OSError` for a file that is no picture.
+    evenly, so that pixels stay square. Without `colours` it is drawn in shades. Takes milliseconds and loads Pillow:
+    call it in a thread. Raises `OSError` for a file that is no picture.
     """
     from PIL import Image
 

@@ -242,7 +242,8 @@ def _ends(left: str, right: str, width: int) -> Text:
 
 def _change(before: str, after: str, width: int) -> str:
     """Return `before → after`, each cut to what the other one leaves."""
-    arrow = " → " if unicode_works() else " > "
+    arrow = "→" if unicode_works() else ">"
+    arrow = f" {arrow} " if len(before) + len(after) + 3 <= width else arrow
     room = max(2, width - len(arrow))
     first = max(room - len(after), room // 2)
     return _cut(before, first) + arrow + _cut(after, room - min(first, len(before)))
