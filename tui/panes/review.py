@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -104,10 +105,8 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
     def on_unmount(self) -> None:
         """Record what has been decided last; the app is being left."""
         if self.notebook is not None:
-            try:
+            with suppress(SafedlError, OSError):  # nobody is there any more to be told
                 self.notebook.write()
-            except (SafedlError, OSError) as error:
-                self.log.error(str(error))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer decisions where there are suspects."""
@@ -126,9 +125,12 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
 
     def action_reload(self) -> None:
         """Read the scan again."""
-        workspace, uid = self.frame.workspace, self._wanted
+        workspace, uid, notebook = self.frame.workspace, self._wanted, self.notebook
 
         def read() -> Scan | None:
+            if notebook is not None:
+                with suppress(SafedlError, OSError):  # the person has been told, and it is tried again
+                    notebook.write()
             if uid is not None:
                 return service.open_scan(workspace, uid)
             newest = service.newest_scans(workspace, 1)
@@ -141,25 +143,24 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         if scan is None:
             self.status = "nothing has been scanned yet"
             return
-        same = self.notebook is not None and self.scan is not None and self.scan.uid == scan.uid
-        if self.notebook is not None and not same:
-            self._write()
-        if not same or self.scan is None or scan.decisions != self.scan.decisions:
-            self.notebook = service.open_notebook(self.frame.workspace, scan)
-        assert self.notebook is not None
-        self.scan, self._wanted, self.whole_group = scan, scan.uid, False
+        notebook = self.notebook if self.scan is not None and self.scan.uid == scan.uid else None
+        if notebook is None or not (notebook.unwritten or notebook.values == scan.decisions):
+            notebook = service.open_notebook(self.frame.workspace, scan)  # else it still knows what to take back
+        self.scan, self.notebook, self._wanted, self.whole_group = scan, notebook, scan.uid, False
         found, shape = scan.findings, look_of_verdict(scan.findings.verdict)
         self.query_one("#verdict-box", Box).title(f"{scan.title} · {shape.glyph} {shape.word}", scan.uid)
         self.query_one("#verdict", Static).update(verdict_text(found))
         self._say_instead("" if found.suspects else CLEAN)
         read = partial(service.read_page, self.frame.workspace, scan)
-        self.grid.show(found.suspects, scan.shape, found, self.notebook.values, read)
+        self.grid.show(found.suspects, scan.shape, found, notebook.values, read)
         self._tell()
         self.refresh_bindings()
 
     def _show_problem(self, error: Exception) -> None:
         """Say in place what cannot be read."""
         self.remove_class("-empty")
+        self.grid.clear()
+        self.refresh_bindings()
         self._say_instead(f"The scan cannot be read.\n\n{one_line(str(error))}\n\nF5 reads again, o opens another one.")
 
     def _say_instead(self, message: str) -> None:
@@ -186,6 +187,10 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
             left = max(0, total - len(notebook.values))
             undecided = f"{left:,} undecided, dropped on export" if left else "none undecided"
             self.status = f"{counts} · {undecided}"
+
+    def on_suspect_grid_unreadable(self, event: SuspectGrid.Unreadable) -> None:
+        """Say in place why there are no suspects."""
+        self._show_problem(event.error)
 
     def on_suspect_grid_walked(self) -> None:
         """Say what is known of the suspect under the cursor."""

@@ -217,6 +217,11 @@ class Notebook:
         with self._guard:
             self._pending.update(changes)
 
+    @property
+    def unwritten(self) -> bool:
+        """Whether decisions wait to be recorded."""
+        return bool(self._pending)
+
     def write(self) -> None:
         """Record what has not been recorded yet; what fails is tried again with the next decision."""
         with self._writing:

@@ -80,6 +80,13 @@ class SuspectGrid(Lines):
     class Walked(Message):
         """The cursor stands on another suspect, or the page has come."""
 
+    class Unreadable(Message):
+        """The page cannot be read."""
+
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self.total = 0
@@ -101,6 +108,11 @@ class SuspectGrid(Lines):
         self._read, self._asked = read, None
         self.page = Page(0, {}, ())
         self.go(self.place)
+
+    def clear(self) -> None:
+        """Show no suspects."""
+        self.total, self.page, self._read = 0, Page(0, {}, ()), None
+        self.changed()
 
     @property
     def current(self) -> Suspect | None:
@@ -142,8 +154,11 @@ class SuspectGrid(Lines):
             self.changed()
             self.post_message(self.Walked())
 
+        def failed(error: Exception) -> None:
+            self.post_message(self.Unreadable(error))
+
         app = cast("SafedlApp", self.app)
-        app.ask(self, "page", lambda: read(start, count, layout.picture, colours), take, "read the suspects")
+        app.ask(self, "page", lambda: read(start, count, layout.picture, colours), take, "read the suspects", failed)
 
     def _has_colours(self) -> bool:
         return not self.app.no_color and self.app.console.color_system in ("256", "truecolor")
