@@ -43,14 +43,14 @@ def pictures(count: int, channels: int = 1, side: int = 28) -> np.ndarray[Any, n
     images = np.full((count, channels, side, side), 40, np.uint8)
     images[:, :, -4:, -4:] = 255
     for i in range(min(count, 200)):
-        images[i, :, :, 2 + i % (side - 8)] = 180
+        images[i, :, :, 1 + i % (side // 2)] = 180
     return images
 
 
 def result(count: int, **changes: Any) -> dict[str, Any]:
     """Return the `result.json` of a scan with so many suspects."""
     details = {
-        "verdict": "poisoned" if count else "no evidence", "evidence": EVIDENCE, "limits": LIMITS,
+        "verdict": "poisoned" if count else "no evidence", "evidence": EVIDENCE if count else ["No class has a part that lies apart from the others."], "limits": LIMITS,
         "target_classes": [2] if count else [], "false_alarm_rate": 0.01, "suspects": count, **changes,
     }  # fmt: skip
     return {

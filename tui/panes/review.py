@@ -47,12 +47,12 @@ class ReviewPane(Pane):
         Binding("r", "relabel", "relabel"),
         Binding("c", "group", "group"),
         Binding("n", "next", "next"),
+        Binding("s", "app.scan", "Scan data of your own"),
         Binding("x", "decide('drop')", "drop", show=False),
         Binding("R", "choose_class", "Relabel to a class that you choose", show=False, key_display="R"),
         Binding("u", "undo", "Take the last decision back", show=False),
         Binding("backspace", "decide('')", "Make the suspect undecided again", show=False),
         Binding("o", "open", "Open another scan", show=False),
-        Binding("s", "app.scan", "Scan data of your own", show=False),
         Binding("e", "show_run", "Show the scan among the runs", show=False),
         Binding("y", "copy", "Copy the scan's uid", show=False),
         Binding("f5", "reload", "Read again", show=False),
@@ -173,15 +173,18 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         if self.scan is None or self.notebook is None:
             return
         grid, found, notebook = self.grid, self.scan.findings, self.notebook
-        shown, total = grid.shown, found.suspects
+        shown, total = grid.shown, grid.total
         place = f"{shown.start + 1:,}–{shown.stop:,} of {total:,}" if shown else f"{total:,}"
         group = f" · WHOLE GROUP {grid.current.group}" if self.whole_group and grid.current else ""
-        self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", "+ - size   z zoom   u undo")
+        keys = "+ - size   z zoom   u undo" if total else ""
+        self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", keys)
         self.query_one("#about", Static).update(_about(grid.current, found) if grid.current else "")
         if notebook.problem:
             self.status = f"NOT WRITTEN: {one_line(notebook.problem)}"
         elif self.whole_group:
             self.status = "the next decision holds for the whole group; c or esc: for one suspect only"
+        elif not total:
+            self.status = "nothing to decide"
         else:
             counts = ", ".join(f"{n:,} {word}" for word, n in notebook.counts().items())
             left = max(0, total - len(notebook.values))
