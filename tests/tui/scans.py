@@ -49,8 +49,9 @@ def pictures(count: int, channels: int = 1, side: int = 28) -> np.ndarray[Any, n
 
 def result(count: int, **changes: Any) -> dict[str, Any]:
     """Return the `result.json` of a scan with so many suspects."""
+    evidence = EVIDENCE if count else ["No class has a part that lies apart from the others."]
     details = {
-        "verdict": "poisoned" if count else "no evidence", "evidence": EVIDENCE if count else ["No class has a part that lies apart from the others."], "limits": LIMITS,
+        "verdict": "poisoned" if count else "no evidence", "evidence": evidence, "limits": LIMITS,
         "target_classes": [2] if count else [], "false_alarm_rate": 0.01, "suspects": count, **changes,
     }  # fmt: skip
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, screen_text, u
 from tests.tui.scans import add_scan, pictures, scan_events, suspects
 from tui.app import SafedlApp
 from tui.panes.runs import RunsPane
+from tui.services import review as service
 from tui.services.review import Notebook
 from tui.widgets.fillin import FillIn
 from tui.widgets.modal import Dialog, Picker
@@ -216,10 +218,34 @@ async def test_n_goes_to_the_next_undecided_suspect_and_round_to_the_first(works
         for place in (2, 5, 2):
             await pilot.press("n")
             await until(lambda place=place: grid_of(app).place == place)  # type: ignore[misc]
-        await until(lambda: grid_of(app).current == listed[2])
-        await pilot.press("d", "n", "d", "n")
-        await until(lambda: "all suspects are decided" in screen_text(app) or len(decided(workspace)) < 6)
-        await until(lambda: "none undecided" in screen_text(app))
+        await pilot.press("d")
+        await until(lambda: grid_of(app).place == 3)
+        await pilot.press("n")
+        await until(lambda: grid_of(app).place == 5)
+        await pilot.press("d", "n")
+        await until(lambda: "all suspects are decided" in screen_text(app))
+    assert decided(workspace) == {s.index: "drop" if s.group == 2 else "keep" for s in listed}
+
+
+async def test_a_decision_while_the_next_suspect_is_looked_for_hits_no_other_one(
+    scanned: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    original = service.next_undecided
+
+    def slow(*arguments: Any) -> int | None:
+        assert go.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(service, "next_undecided", slow)
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("n", "d")
+        go.set()
+        await until(lambda: grid_of(app).place == 1)
+        await pilot.press("space")
+        await until(lambda: decided(scanned) == {107: "keep"})
 
 
 async def test_decisions_come_back_at_the_next_start_and_reindex_leaves_them(scanned: Workspace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -34,6 +34,7 @@ suspects are taken as they are. What it finds is shown here, and you decide samp
 
   s   scan data of your own"""
 CLEAN = "No suspects: there is nothing to decide."
+T = TypeVar("T")
 Choose = Callable[[Suspect], Decision | None]
 """What is decided about a suspect; None where nothing can be."""
 
@@ -81,6 +82,8 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         self.notebook: Notebook | None = None
         self.whole_group = False
         self._wanted: str | None = None
+        self._looking = False
+        """Whether the list is being searched: a decision made meanwhile would be about another suspect than meant."""
 
     def compose(self) -> ComposeResult:
         """The verdict above, the suspects below."""
@@ -229,7 +232,7 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
     def _decide(self, choose: Choose, word: str, *, skip_none: bool = False) -> None:
         """Decide about the suspect under the cursor and go on, or about its group; `word` says what then holds."""
         scan, suspect = self.scan, self.grid.current
-        if scan is None or suspect is None:
+        if scan is None or suspect is None or self._looking:
             return
         if not self.whole_group:
             self._note({suspect.index: choose(suspect)})
@@ -240,15 +243,28 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         def take(members: list[Suspect]) -> None:
             changes = {s.index: choose(s) for s in members}
             changes = {index: d for index, d in changes.items() if d is not None or not skip_none}
-            if self.scan is not scan:
-                return  # another scan has been opened meanwhile
             self.whole_group = False
             self._note(changes)
             left = f"; {len(members) - len(changes)} look like no other class" if len(changes) < len(members) else ""
             self.frame.say(f"group {group}: {len(changes):,} {word}{left}")
             self.action_next()
 
-        self.frame.ask(self, "group", lambda: service.members(workspace, scan.uid, group), take, "read the group")
+        self._look(lambda: service.members(workspace, scan.uid, group), take)
+
+    def _look(self, question: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Search the list of suspects; what is found for a scan that is no longer shown is dropped."""
+        scan, self._looking = self.scan, True
+
+        def found(answer: T) -> None:
+            self._looking = False
+            if self.scan is scan:
+                then(answer)
+
+        def failed(error: Exception) -> None:
+            self._looking = False
+            self.frame.show_error(error, "read the suspects")
+
+        self.frame.ask(self, "look", question, found, "read the suspects", failed)
 
     def _note(self, changes: Mapping[int, Decision | None]) -> None:
         """Take decisions down, show them, and record them."""
@@ -303,9 +319,7 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
             else:
                 self.grid.go(found)
 
-        self.frame.ask(
-            self, "next", lambda: service.next_undecided(workspace, uid, decided, place), take, "read the suspects"
-        )
+        self._look(lambda: service.next_undecided(workspace, uid, decided, place), take)
 
     def action_open(self) -> None:
         """Choose another scan."""
