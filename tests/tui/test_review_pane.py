@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.text import Text
 
 from safedl import review
 from safedl.errors import UsageError
-from safedl.review import IMAGES, SUSPECTS, Suspect, path_of, read_decisions
+from safedl.review import IMAGES, SUSPECTS, Decision, Suspect, path_of, read_decisions
 from safedl.store.reindex import reindex
 from safedl.workspace import Workspace
 from tests.store.samples import Workplace, experiment, run
@@ -64,6 +66,8 @@ async def test_without_a_scan_it_says_how_to_make_one(workspace: Workspace, size
     async with app_on(workspace, size) as (app, pilot):
         await pilot.press("8")
         await until(lambda: "Nothing has been scanned" in screen_text(app))
+        await golden(app, "review_empty")
+        await pilot.press("z")
         await golden(app, "review_empty")
 
 
@@ -285,23 +289,23 @@ async def test_a_decision_that_cannot_be_written_is_told_and_tried_again(
 
 
 def test_a_notebook_writes_what_failed_with_the_next_decision() -> None:
-    written: list[dict[int, Any]] = []
-    fails = iter([True, False])
+    asked: list[dict[int, Decision | None]] = []
 
-    def write(changes: Any) -> None:
-        if next(fails):
+    def write(changes: Mapping[int, Decision | None]) -> None:
+        asked.append(dict(changes))
+        if len(asked) == 1:
             raise UsageError("no")
-        written.append(dict(changes))
 
     notebook = Notebook(write)
     notebook.set({1: "keep", 2: "drop"}, 0)
     with pytest.raises(UsageError):
         notebook.write()
-    assert notebook.unwritten and notebook.problem == "no"
+    assert (notebook.unwritten, notebook.problem) == (True, "no")
     notebook.set({2: None}, 1)
     notebook.write()
-    assert written == [{1: "keep", 2: None}] and not notebook.unwritten and not notebook.problem
-    assert notebook.undo() == 1 and notebook.values == {1: "keep", 2: "drop"}
+    assert asked[1:] == [{1: "keep", 2: None}]
+    assert (notebook.unwritten, notebook.problem) == (False, "")
+    assert (notebook.undo(), notebook.values) == (1, {1: "keep", 2: "drop"})
 
 
 # --- long lists, pages and sizes
@@ -317,7 +321,7 @@ def long(workspace: Workspace) -> Workspace:
     line = json.loads((folder / SUSPECTS).read_text().splitlines()[0])
     lines = (json.dumps({**line, "index": i, "group": 7 if i % 10_000 == 0 else 0}) for i in range(COUNT))
     (folder / SUSPECTS).write_text("\n".join(lines) + "\n")
-    np.lib.format.open_memmap(folder / IMAGES, "w+", np.uint8, (COUNT, 1, 28, 28))  # type: ignore[no-untyped-call]
+    np.lib.format.open_memmap(folder / IMAGES, "w+", np.uint8, (COUNT, 1, 28, 28))
     return workspace
 
 
@@ -333,7 +337,12 @@ async def test_of_a_long_list_only_the_pages_around_the_cursor_are_read(
 
     monkeypatch.setattr(review, "Suspect", counted)
     drawn: list[tuple[int, ...]] = []
-    monkeypatch.setattr("tui.widgets.image.half_blocks", lambda pixels, *_, **__: drawn.append(pixels.shape) or [])
+
+    def draw(pixels: np.ndarray[Any, np.dtype[np.uint8]], *_: object, **__: object) -> list[Text]:
+        drawn.append(pixels.shape)
+        return []
+
+    monkeypatch.setattr("tui.widgets.image.half_blocks", draw)
     async with app_on(long) as (app, pilot):
         await pilot.press("8")
         await until(lambda: "1–4 of 100,000" in screen_text(app))
@@ -369,6 +378,16 @@ async def test_pages_rows_and_sizes(scanned: Workspace) -> None:
         await pilot.press("minus", "minus")
         await until(lambda: grid.page.pictures and len(grid.page.pictures[0]) == 5)
         assert len(grid.page.pictures) > 12
+
+
+async def test_enter_lets_the_pictures_fill_the_pane_and_esc_shows_all_again(scanned: Workspace) -> None:
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("enter", "plus")
+        await until(lambda: len(grid_of(app).page.pictures) == 3 and "✗ poisoned" not in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: "✗ poisoned" in screen_text(app) and FIRST in screen_text(app))
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (28, 28), (32, 32), (224, 224), (3, 500), (500, 3), (1, 1)])

@@ -57,7 +57,7 @@ class ReviewPane(Pane):
         Binding("e", "show_run", "Show the scan among the runs", show=False),
         Binding("y", "copy", "Copy the scan's uid", show=False),
         Binding("f5", "reload", "Read again", show=False),
-        Binding("escape", "back", "Decide about one suspect only; back to the pictures", show=False),
+        Binding("escape", "back", "One suspect only; show all boxes again; back to the pictures", show=False),
     ]
     DEFAULT_CSS = """
     ReviewPane #verdict-box { height: 5; }
@@ -299,12 +299,19 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         self._tell()
 
     def action_back(self) -> None:
-        """Decide about one suspect only; go to the pictures."""
+        """Decide about one suspect only; then show all boxes again; go to the pictures."""
+        if not self.whole_group and self.has_class("zoomed"):
+            self.action_zoom()
         self.whole_group = False
         self.grid.focus()
         self._tell()
 
     # --- moving and opening
+
+    def on_lines_chosen(self) -> None:
+        """Let the pictures fill the pane."""
+        if not self.has_class("zoomed"):
+            self.action_zoom()
 
     def action_next(self) -> None:
         """Go to the next suspect that nobody decided about."""

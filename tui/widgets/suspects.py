@@ -69,6 +69,7 @@ class SuspectGrid(Lines):
         Binding("k,up", "move(-1)", "Previous row", show=False),
         Binding("g,home", "move_to(0)", "First suspect", show=False),
         Binding("G,end", "move_to(-1)", "Last suspect", show=False, key_display="G"),
+        Binding("enter", "choose", "Fill the pane with pictures", show=False),
         Binding("plus", "enlarge(1)", "Larger pictures", show=False, key_display="+"),
         Binding("minus", "enlarge(-1)", "Smaller pictures", show=False, key_display="-"),
     ]
