@@ -176,12 +176,14 @@ TABS: Mapping[str, Callable[[], Widget]] = {
 def _summary(row: RunRow, details: Details | None) -> Text:
     record, shape = row.record, look(row.status)
     text = Text()
-    text.append(f"{shape.glyph} {shape.word}", style=f"bold {shape.colour}").append(f"   {one_line(record.stage)}\n")
+    text.append(f"{shape.glyph} {shape.word}", style=f"bold {shape.colour}").append(f"   {one_line(record.stage)}")
+    reviewed = record.kind == SCAN and row.status == "completed"
+    text.append("   v reviews the suspects\n" if reviewed else "\n")
     if row.error:
         text.append(f"why: {one_line(row.error)}\n")
     if record.kind == SCAN:
         if details is not None and details.result:
-            text.append_text(verdict_text(findings(details.result))).append("\nv reviews the suspects\n")
+            text.append_text(verdict_text(findings(details.result))).append("\n")
     else:
         short = next((s.text for s in details.sections if s.title == SHORT), "") if details else ""
         for line in short.splitlines():

@@ -18,7 +18,6 @@ from safedl.text import one_line
 from tui.panes.details import Scroll
 from tui.services import review as service
 from tui.services.review import Findings, Notebook, Scan
-from tui.states import look_of_verdict
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Box, Pane
 from tui.widgets.suspects import SuspectGrid, verdict_text
@@ -150,9 +149,10 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         if notebook is None or not (notebook.unwritten or notebook.values == scan.decisions):
             notebook = service.open_notebook(self.frame.workspace, scan)  # else it still knows what to take back
         self.scan, self.notebook, self._wanted, self.whole_group = scan, notebook, scan.uid, False
-        found, shape = scan.findings, look_of_verdict(scan.findings.verdict)
-        self.query_one("#verdict-box", Box).title(f"{scan.title} · {shape.glyph} {shape.word}", scan.uid)
-        self.query_one("#verdict", Static).update(verdict_text(found))
+        found = scan.findings
+        verdict, *reasons = verdict_text(found).split("\n")
+        self.query_one("#verdict-box", Box).title(verdict.plain, f"{scan.title} · {scan.uid}")
+        self.query_one("#verdict", Static).update(Text("\n").join(reasons))
         self._say_instead("" if found.suspects else CLEAN)
         read = partial(service.read_page, self.frame.workspace, scan)
         self.grid.show(found.suspects, scan.shape, found, notebook.values, read)

@@ -141,7 +141,8 @@ def _draw(
             yield problem
             continue
         try:
-            yield half_blocks(images[place], *size, colours=colours)
+            times = max(1, size[0] // scan.shape[1])
+            yield half_blocks(images[place].repeat(times, 1).repeat(times, 2), *size, colours=colours)
         except (OSError, ValueError, TypeError):  # Pillow's words for pixels that are no picture
             yield problem
 

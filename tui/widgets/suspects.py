@@ -27,7 +27,7 @@ LEAST = 18
 """Cells that a suspect takes at least, for its caption."""
 GAP = 2
 WIDTHS = (10, 18, 24, 32, 48)
-"""Cells that a picture is wide at most; pictures are never enlarged."""
+"""Cells that a picture is wide at most; small ones are enlarged as often as that goes evenly."""
 USUAL = 1
 NO_PICTURE = (12, 12)
 """The shape for which room is left where no picture can be read."""
@@ -53,7 +53,7 @@ class Layout:
 def layout_of(width: int, height: int, shape: tuple[int, int], widest: int) -> Layout:
     """Return the layout for so many cells and pictures of `shape` (rows and columns of pixels)."""
     rows, columns = shape
-    wide = max(1, min(widest, columns, width))
+    wide = max(1, min(columns * max(1, widest // columns), widest, width))
     high = max(1, min(ceil(rows * wide / columns / 2), height - CAPTION))
     cell = min(max(LEAST, wide), width)
     return Layout(max(1, (width + GAP) // (cell + GAP)), max(1, height // (high + CAPTION)), cell, (wide, high))
