@@ -51,7 +51,7 @@ def findings(result: Mapping[str, Any]) -> Findings:
     classes = tuple(str(name) for name in _list(result.get("class_names")))
     rate, suspects = details.get("false_alarm_rate"), details.get("suspects")
     found = Findings(
-        verdict=str(details.get("verdict") or "no verdict"),
+        verdict=one_line(str(details.get("verdict") or "no verdict")),
         evidence=tuple(one_line(str(text)) for text in _list(details.get("evidence"))),
         limits=tuple(one_line(str(text)) for text in _list(details.get("limits"))),
         targets=(),
@@ -59,7 +59,7 @@ def findings(result: Mapping[str, Any]) -> Findings:
         suspects=suspects if isinstance(suspects, int) else 0,
         classes=classes,
     )
-    targets = tuple(found.class_name(t) if isinstance(t, int) else str(t) for t in _list(details.get("target_classes")))
+    targets = tuple(found.class_name(t) for t in _list(details.get("target_classes")) if isinstance(t, int))
     return Findings(**{**vars(found), "targets": targets})
 
 
