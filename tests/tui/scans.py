@@ -1,4 +1,4 @@
-"""Scans as a driver leaves them: rows in the store, suspects and pictures in the run's folder."""
+"""Scans as a driver leaves them, in the store and in the run's folder, and what tests ask of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 
 from safedl.events import Event
-from safedl.review import IMAGES, Suspect, write_suspects
+from safedl.review import IMAGES, Decision, Suspect, read_decisions, write_suspects
 from safedl.workspace import Workspace
 from tests.store.samples import Workplace, experiment, finished, run
+from tui.app import SafedlApp
+from tui.widgets.suspects import SuspectGrid
 
+FIRST = "#100"
+"""The suspect with the highest score."""
 CLASSES = ("T-shirt/top", "[red]shoe[/]", "ankle boot", "bag")
 DETECTORS = ("activation_clustering", "spectral_signatures")
 EVIDENCE = (
@@ -88,3 +92,13 @@ def scan_events(status: Sequence[str] = ("running", "completed")) -> list[Event]
             items.append({"event": "progress", "at": at, "uid": "scan-1", "phase": "spectral_signatures",
                           "done": 3, "total": 10})  # fmt: skip
     return items
+
+
+def grid_of(app: SafedlApp) -> SuspectGrid:
+    """Return the pictures of the Review pane."""
+    return app.main.query_one(SuspectGrid)
+
+
+def decided(workspace: Workspace) -> dict[int, Decision]:
+    """Return what has been recorded about the suspects of the first scan."""
+    return read_decisions(workspace.results, "scan-1")
