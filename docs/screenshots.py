@@ -2,7 +2,8 @@
 
     python docs/screenshots.py WORKSPACE
 
-Run `safedl --workspace WORKSPACE run digits` first. Each picture is what the app shows after the keys beside it.
+Run `safedl --workspace WORKSPACE run digits` first, and `safedl --workspace WORKSPACE scan --data ...` on a set with
+some poison in it. Each picture is what the app shows after the keys beside it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SCREENS = {
     "runs": ("5", "slash", *"defense:activation attack:static", "enter", "g", "enter", "]", "]"),
     "compare": ("6",),
     "ship": ("7",),
+    "review": ("8", "d", "d", "r", "space"),
 }
 SETTLE = 1.5
 """Seconds until what a pane reads in the background has arrived."""

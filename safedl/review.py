@@ -7,7 +7,8 @@ page by page. Decisions are a file of their own: a person's words outlive the st
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,10 +17,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from safedl.errors import UsageError
-from safedl.profile import document
 from safedl.profile.load import read_text
 from safedl.profile.names import check_name
-from safedl.profile.save import dump
 from safedl.reports import write_text
 
 if TYPE_CHECKING:
@@ -33,6 +32,9 @@ HEAD = "Decisions about the suspects of a scan, by position in the data: keep, d
 Decision = str | int
 """`keep`, `drop`, or the index of the class that the sample really belongs to."""
 KEEP, DROP = "keep", "drop"
+
+_LINE = re.compile(r"""\s*(["']?)(\d+)\1\s*:\s*(keep|drop|\d+)\s*(?:#.*)?""", re.ASCII)
+"""A decision as a line of YAML. Read line by line: a large group makes more of them than a profile may hold."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +68,25 @@ def write_suspects(folder: Path, suspects: Iterable[Suspect]) -> None:
 
 
 def read_suspects(folder: Path, start: int = 0, count: int | None = None) -> list[Suspect]:
-    """Return `count` suspects from position `start` of the ranked list; all by default, none if there is no list."""
+    """Return `count` suspects from position `start` of the ranked list; all by default, none if there is no list.
+
+    Raises `UsageError` naming file and line.
+    """
+    return list(islice(each_suspect(folder, start), count))
+
+
+def each_suspect(folder: Path, start: int = 0) -> Iterator[Suspect]:
+    """Yield the suspects from position `start` on, one at a time. Raises as `read_suspects` does."""
     path = folder / SUSPECTS
     if not path.exists():
-        return []
-    with path.open() as lines:
-        part = islice(lines, start, None if count is None else start + count)
-        return [_suspect(json.loads(line)) for line in part]
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(islice(lines, start, None), start + 1):
+            try:
+                suspect = _suspect(json.loads(line))
+            except (ValueError, TypeError, KeyError) as error:
+                raise UsageError(f"{path}: line {number} is no suspect: {error!r}; scan again") from error
+            yield suspect
 
 
 def suspect_images(folder: Path) -> NDArray[np.uint8]:
@@ -89,16 +103,19 @@ def path_of(results: Path, uid: str) -> Path:
 
 
 def read_decisions(results: Path, uid: str) -> dict[int, Decision]:
-    """Return the decisions by position; none if nobody decided yet. Raises `UsageError` naming file and key."""
+    """Return the decisions by position; none if nobody decided yet. Raises `UsageError` naming file and line."""
     path = path_of(results, uid)
     if not path.exists():
         return {}
     found: dict[int, Decision] = {}
-    for key, value in document.read(read_text(path), str(path)).items():
-        relabel = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        if not str(key).isdecimal() or not (relabel or value in (KEEP, DROP)):
-            raise UsageError(f"{path}: {key}: {value!r} is no decision; write keep, drop, or the index of a class")
-        found[int(key)] = value
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        match = _LINE.fullmatch(line)
+        if match is None or int(match[2]) in found:
+            why = "is no decision; write keep, drop, or the index of a class" if match is None else "stands there twice"
+            raise UsageError(f"{path}: line {number}: {line.strip()!r} {why}")
+        found[int(match[2])] = match[3] if match[3] in (KEEP, DROP) else int(match[3])
     return found
 
 
@@ -108,7 +125,8 @@ def decide(results: Path, uid: str, changes: Mapping[int, Decision | None]) -> P
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         merged: dict[int, Decision | None] = {**read_decisions(results, uid), **changes}
-        write_text(path, dump({str(i): d for i, d in sorted(merged.items()) if d is not None}, HEAD))
+        lines = (f"{i}: {d}\n" for i, d in sorted(merged.items()) if d is not None)
+        write_text(path, f"# {HEAD}\n" + "".join(lines))
     return path
 
 
@@ -120,4 +138,13 @@ def final_changes(suspects: Sequence[Suspect], decisions: Mapping[int, Decision]
 
 
 def _suspect(values: Mapping[str, Any]) -> Suspect:
-    return Suspect(**{**values, "detectors": tuple(values["detectors"])})
+    file, proposed = values["file"], values["proposed_label"]
+    return Suspect(
+        index=int(values["index"]),
+        file=None if file is None else str(file),
+        given_label=int(values["given_label"]),
+        proposed_label=None if proposed is None else int(proposed),
+        score=float(values["score"]),
+        detectors=tuple(str(name) for name in values["detectors"]),
+        group=int(values["group"]),
+    )

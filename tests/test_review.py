@@ -8,6 +8,7 @@ import pytest
 
 from safedl.errors import UsageError
 from safedl.review import (
+    SUSPECTS,
     Suspect,
     decide,
     final_changes,
@@ -39,13 +40,35 @@ def test_decisions_add_up_and_can_be_taken_back(tmp_path: Path) -> None:
     assert read_decisions(tmp_path, "scan-2") == {}
 
 
-@pytest.mark.parametrize("text", ["x: drop", "3: maybe", "3: -1", "3: true", "3: [1]"])
-def test_other_words_are_refused_with_file_and_key(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["x: drop", "3: maybe", "3: -1", "3: true", "3: [1]", "3: keep\n3: drop"])
+def test_other_words_are_refused_with_file_and_line(tmp_path: Path, text: str) -> None:
     path = path_of(tmp_path, "scan-1")
     path.parent.mkdir(parents=True)
     path.write_text(text)
-    with pytest.raises(UsageError, match=r"scan-1\.yaml.*(x|3)"):
+    with pytest.raises(UsageError, match=r"scan-1\.yaml: line \d: .*(x|3)"):
         read_decisions(tmp_path, "scan-1")
+
+
+def test_a_decision_may_be_written_by_hand(tmp_path: Path) -> None:
+    path = path_of(tmp_path, "scan-1")
+    path.parent.mkdir(parents=True)
+    path.write_text("# mine\n\n'3': keep  # a bag\n4 : 7\n")
+    assert read_decisions(tmp_path, "scan-1") == {3: "keep", 4: 7}
+
+
+def test_a_decision_about_a_very_large_group_can_be_read_again(tmp_path: Path) -> None:
+    decisions = dict.fromkeys(range(60_000), "drop")
+    decide(tmp_path, "scan-1", decisions)
+    assert read_decisions(tmp_path, "scan-1") == decisions
+
+
+def test_a_damaged_list_is_refused_with_file_and_line(tmp_path: Path) -> None:
+    write_suspects(tmp_path, [suspect(index) for index in (9, 3)])
+    path = tmp_path / SUSPECTS
+    path.write_text(path.read_text() + '{"index": 5}\n')
+    assert len(read_suspects(tmp_path, 0, 2)) == 2
+    with pytest.raises(UsageError, match=r"suspects\.jsonl: line 3 is no suspect"):
+        read_suspects(tmp_path, 1)
 
 
 def test_suspects_without_a_decision_are_dropped() -> None:

@@ -66,6 +66,7 @@ PANES = (
     PaneSpec("5", "runs", "Runs", "tui.panes.runs:RunsPane"),
     PaneSpec("6", "compare", "Compare", "tui.panes.compare:ComparePane"),
     PaneSpec("7", "ship", "Ship", "tui.panes.ship:ShipPane"),
+    PaneSpec("8", "review", "Review", "tui.panes.review:ReviewPane"),
 )
 """All panes, in the order of their keys. A new pane is one line here and one file; see `tui.panes`."""
 FIRST = "run"
@@ -85,6 +86,7 @@ class SafedlApp(App[None]):
         Binding("ctrl+p", "command_palette", "Commands", show=False),
         Binding("question_mark,f1", "help", "Help", show=False),
         Binding("ctrl+t", "next_theme", "Next theme", show=False),
+        Binding("ctrl+n", "app.scan", "Scan data of your own", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
     ]
 
@@ -213,6 +215,19 @@ class SafedlApp(App[None]):
         if resume:
             await self.read()
             pane.action_resume()
+
+    async def open_review(self, uid: str) -> None:
+        """Show a scan's suspects in the Review pane."""
+        from tui.panes.review import ReviewPane
+
+        await self.action_go("review")
+        self.main.query_one(ReviewPane).show_scan(uid)
+
+    def action_scan(self) -> None:
+        """Ask what to scan, and watch the scan in the Run pane."""
+        from tui.panes.scan import ask_for_scan
+
+        ask_for_scan(self)
 
     def show_status(self) -> None:
         """Show what the pane in front has to say."""

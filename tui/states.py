@@ -28,12 +28,38 @@ LOOKS = {
     "skipped": Look("–", "skipped"),
     "interrupted": Look("!", "interrupted", "red"),
 }
-ASCII = {"·": ".", "▶": ">", "◌": "~", "✓": "v", "✗": "x", "■": "#", "–": "-", "!": "!", "●": "*", "›": ">"}
+VERDICTS = {
+    "poisoned": Look("✗", "poisoned", "red"),
+    "suspicious": Look("!", "suspicious", "yellow"),
+    "no evidence": Look("✓", "no evidence", "green"),
+}
+"""What a scan may end in."""
+DECISIONS = {
+    "keep": Look("✓", "keep", "green"),
+    "drop": Look("✗", "drop", "red"),
+    "relabel": Look("→", "relabel", "cyan"),
+    "": Look("?", "undecided"),
+}
+"""What may be decided about a suspect."""
+ASCII = {"→": ">", "·": ".", "▶": ">", "◌": "~", "✓": "v", "✗": "x", "■": "#", "–": "-", "!": "!", "●": "*", "›": ">"}
 
 
 def look(status: str) -> Look:
     """Return how a state looks; an unknown one is shown by its own name."""
-    found = LOOKS.get(status, Look("?", status))
+    return _fitting(LOOKS.get(status, Look("?", status)))
+
+
+def look_of_verdict(verdict: str) -> Look:
+    """Return how a scan's verdict looks."""
+    return _fitting(VERDICTS.get(verdict, Look("?", verdict)))
+
+
+def look_of_decision(decision: str) -> Look:
+    """Return how a decision looks: keep, drop, relabel, or "" for none."""
+    return _fitting(DECISIONS[decision])
+
+
+def _fitting(found: Look) -> Look:
     return found if unicode_works() else Look(ASCII.get(found.glyph, found.glyph), found.word, found.colour)
 
 

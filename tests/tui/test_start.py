@@ -28,7 +28,7 @@ async def main():
     app = SafedlApp(asked_for(["--workspace", sys.argv[1]]), memory=Path(sys.argv[1]) / "m.json")
     async with app.run_test(size=(80, 24)) as pilot:
         early = [name for name in {HEAVY + LATER!r} if name in sys.modules]
-        for key in "12345674":
+        for key in "123456784":
             await pilot.press(key)
         await asyncio.sleep(1.5)
         print("early", early, "late", [name for name in {HEAVY!r} if name in sys.modules])

@@ -25,7 +25,8 @@ side into a `Horizontal(classes="row")`), and has
 - `frame.marked` (uids of marked runs; call `frame.remember_marks()` after a change),
   `frame.memory.get/set(name, value)` for what is remembered between starts, `frame.copy(text)`, `frame.say(text)`,
   `frame.clock()` instead of the time.
-- `await frame.action_go("runs")`, `await frame.open_run(uid)`; `frame.specs` tells which panes exist.
+- `await frame.action_go("runs")`, `await frame.open_run(uid)`, `await frame.open_review(uid)`; `frame.specs`
+  tells which panes exist.
 
 **Widgets** (`tui.widgets`): `Table` (any number of rows, marks, keys), `Lines` (its base, for trees and lists),
 `LogView`, `Chart` (curves), `half_blocks` (pictures), `FilterBar` (`/`, waits until typing pauses), `Dialog`,

@@ -14,6 +14,8 @@ from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Markdown, Static
 
 from safedl.text import one_line, printable, shown
+from tui.services.follow import SCAN
+from tui.services.review import findings
 from tui.services.runs import Details, Section
 from tui.states import look
 from tui.widgets.lines import Lines
@@ -21,6 +23,7 @@ from tui.widgets.logview import LogView
 from tui.widgets.modal import Option, OptionLines
 from tui.widgets.pane import Box
 from tui.widgets.samples import Samples
+from tui.widgets.suspects import verdict_text
 from tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -173,12 +176,18 @@ TABS: Mapping[str, Callable[[], Widget]] = {
 def _summary(row: RunRow, details: Details | None) -> Text:
     record, shape = row.record, look(row.status)
     text = Text()
-    text.append(f"{shape.glyph} {shape.word}", style=f"bold {shape.colour}").append(f"   {one_line(record.stage)}\n")
+    text.append(f"{shape.glyph} {shape.word}", style=f"bold {shape.colour}").append(f"   {one_line(record.stage)}")
+    reviewed = record.kind == SCAN and row.status == "completed"
+    text.append("   v reviews the suspects\n" if reviewed else "\n")
     if row.error:
         text.append(f"why: {one_line(row.error)}\n")
-    short = next((s.text for s in details.sections if s.title == SHORT), "") if details else ""
-    for line in short.splitlines():
-        text.append(f"{one_line(line)}\n".replace("- ", "· ", 1))
+    if record.kind == SCAN:
+        if details is not None and details.result:
+            text.append_text(verdict_text(findings(details.result))).append("\n")
+    else:
+        short = next((s.text for s in details.sections if s.title == SHORT), "") if details else ""
+        for line in short.splitlines():
+            text.append(f"{one_line(line)}\n".replace("- ", "· ", 1))
     facts: dict[str, Any] = {
         "data": f"{record.dataset} / {record.model}  seed {record.seed}", "device": record.device, "host": record.host,
         "began": _moment(row.started_at), "ended": _moment(row.finished_at),

@@ -30,7 +30,8 @@ Every run is kept: what hurts, what helps, what it costs, may it ship?
 Nothing has run here yet.
 
   enter  run the demo: digits, four attacks; minutes on a CPU
-  r      run one of the profiles"""
+  r      run one of the profiles
+  s      scan data that you were sent, or a model"""
 NEW_PROFILE = "  n      make a profile of your own, by questions"
 GPU_INTERVAL = 5.0
 CURVES_INTERVAL = 1.0
@@ -97,6 +98,8 @@ class RunPane(StartMixin):
         Binding("slash", "find", "Find in the log", show=False, key_display="/"),
         Binding("y", "copy", "Copy the run's uid", show=False),
         Binding("n", "new_profile", "New profile", show=False),
+        Binding("s", "app.scan", "Scan data of your own", show=False),
+        Binding("v", "review", "review"),
     ]
     DEFAULT_CSS = """
     RunPane #plan-box { width: 5fr; }
@@ -190,6 +193,8 @@ a shows them all, also those that were started elsewhere or have ended."""
                 return self._is_running()
             case "resume":
                 return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
+            case "review":
+                return self.scanned() is not None
             case "new_profile":
                 return "profile" in self.frame.specs
             case _:
@@ -280,6 +285,7 @@ a shows them all, also those that were started elsewhere or have ended."""
             parts.append(
                 look(state.state).word + (" · R resumes" if state.state not in ("completed", "queued") else "")
             )
+            parts.append("v reviews the suspects" if self.scanned() else "")
         return " · ".join(p for p in (*parts, self._gpu) if p)
 
     def _look_at_gpu(self) -> None:

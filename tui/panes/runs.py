@@ -13,6 +13,7 @@ from safedl.errors import UsageError
 from safedl.text import one_line
 from tui.panes.details import DetailsBox
 from tui.services import runs as service
+from tui.services.follow import SCAN
 from tui.services.runs import Details, Order, Page
 from tui.widgets.filter import FilterBar
 from tui.widgets.lines import Lines
@@ -45,6 +46,7 @@ class RunsPane(Pane):
         Binding("space", "mark", "mark"),
         Binding("s", "sort", "sort"),
         Binding("r", "retry", "retry"),
+        Binding("v", "review", "Review the suspects of this scan", show=False),
         Binding("X", "delete", "Delete this run", show=False, key_display="X"),
         Binding("S", "turn", "Turn the order round", show=False, key_display="S"),
         Binding("u", "unmark", "Take all marks away", show=False),
@@ -327,6 +329,16 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         row = self.table.current
         if row is not None and row.record.experiment is not None:
             await self.frame.open_experiment(row.record.experiment)
+
+    async def action_review(self) -> None:
+        """Show the suspects of the scan under the cursor."""
+        row = self.table.current
+        if row is None:
+            return
+        if row.record.kind == SCAN and row.status == "completed":
+            await self.frame.open_review(row.record.uid)
+        else:
+            self.frame.say("only a scan that is done has suspects to review")
 
     async def action_retry(self) -> None:
         """Go on with the run's experiment: what is done is kept, all else runs as new attempts."""

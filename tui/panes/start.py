@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tui.services.follow import ExperimentState
+from tui.services.follow import SCAN, ExperimentState
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Pane
 
@@ -50,6 +50,28 @@ class StartMixin(Pane):
     def action_demo(self) -> None:
         """On the first start, run the demo."""
         self.start_profile(DEMO, self.frame.workspace.find_profile(DEMO))
+
+    def start_scan(self, values: Mapping[str, str | None]) -> None:
+        """Start a driver that scans `data`, by what is `trusted`, a `model` and its `weights`, and follow it."""
+        if self.starting:
+            self.frame.say(f"{self.starting}; one at a time")
+            return
+        self.starting = "starting the scan …"
+        self.frame.say("starting the scan: loading takes some seconds")
+        workspace, data = self.frame.workspace, values["data"] or ""
+        trusted, model, weights = values["trusted"], values["model"], values["weights"]
+        self._launch(lambda: workspace.start_scan(data, trusted, model, weights), "start the scan")
+
+    def scanned(self) -> str | None:
+        """Return the uid of the run that can be reviewed: a scan that has ended."""
+        stages = self.experiment.stages.values() if self.experiment is not None else ()
+        return next((s.uid for s in stages if s.kind == SCAN and s.status in ("completed", "linked")), None)
+
+    async def action_review(self) -> None:
+        """Review the suspects of the scan that is shown."""
+        uid = self.scanned()
+        if uid is not None:
+            await self.frame.open_review(uid)
 
     async def action_new_profile(self) -> None:
         """Ask for a new profile's name, then its questions, in the pane for it."""

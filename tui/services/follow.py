@@ -14,6 +14,8 @@ from safedl.text import one_line, shown
 from safedl.workspace import Workspace
 
 OPEN = ("queued", "running")
+SCAN = "scan"
+"""The kind of a stage that scans."""
 LOG_LINES = 2000
 NAME = 30
 """Cells for a stage's name in the log."""
@@ -123,7 +125,12 @@ class ExperimentState:
         return sum(s.status not in OPEN for s in self.stages.values())
 
     def remaining(self, now: float) -> float | None:
-        """Return an estimate of the seconds left, from what has been done so far; None at the very start."""
+        """Return an estimate of the seconds left, from what has been done so far.
+
+        None at the very start, and of a single stage: the share of a phase says nothing about those that follow.
+        """
+        if len(self.stages) == 1:
+            return None
         linked = sum(s.status == "linked" for s in self.stages.values())
         done = self.finished - linked + sum(s.fraction * 0.8 for s in self.stages.values() if s.status == "running")
         left = len(self.stages) - linked - done

@@ -49,7 +49,9 @@ class Header(Widget):
 
     def render(self) -> Text:
         """Draw the line."""
-        text = self._tabs(short=False)
+        text = self._tabs()
+        if text.cell_len > self.size.width - 4:
+            text = self._tabs(named=False)
         if text.cell_len > self.size.width - 4:
             text = self._tabs(short=True)
         dot = "●" if unicode_works() else ASCII["●"]
@@ -58,9 +60,9 @@ class Header(Widget):
         text.truncate(max(0, self.size.width - len(jobs)), pad=True)
         return text.append(jobs, style="bold")
 
-    def _tabs(self, *, short: bool) -> Text:
-        """Return the panes; `short`: of all but the present one the key alone."""
-        text = Text(" safedl ", style="bold", no_wrap=True, end="")
+    def _tabs(self, *, named: bool = True, short: bool = False) -> Text:
+        """Return the panes, after the app's name if `named`; `short`: of all but the present one the key alone."""
+        text = Text(" safedl " if named else "", style="bold", no_wrap=True, end="")
         self._ends = []
         for tab in self.tabs:
             here = tab.name == self.current

@@ -43,8 +43,9 @@ def keys_of(screen: Screen[object]) -> list[Key]:
         if known is not None:
             display = f"{known.display} {display}" if display not in known.display.split() else known.display
         found[binding.action, binding.description] = Key(
-            known.key if known else binding.key, display, binding.description, binding.action, node, binding.show
-        )
+            known.key if known else binding.key, display, binding.description, binding.action, node,
+            binding.show or (known is not None and known.shown),
+        )  # fmt: skip
     return sorted(found.values(), key=lambda key: not key.shown)
 
 

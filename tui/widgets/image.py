@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Picture
+
 SHADES = " .:-=+*#%@"
 
 
-def half_blocks(path: Path, width: int, height: int, *, colours: bool = True) -> list[Text]:
+def half_blocks(source: Path | NDArray[np.uint8], width: int, height: int, *, colours: bool = True) -> list[Text]:
     """Return a picture as lines that fit into `width` x `height` cells; each cell shows two pixels.
 
-    It is never enlarged beyond what divides evenly, so that pixels stay square. Without `colours` it is drawn in
-    shades. Takes milliseconds and loads Pillow: call it in a thread. Raises `OSError` for a file that is no picture.
+    `source` is a file, or pixels [channels, rows, columns] in grey or RGB. It is never enlarged beyond what divides
+    evenly, so that pixels stay square. Without `colours` it is drawn in shades. Takes milliseconds and loads Pillow:
+    call it in a thread. Raises `OSError` for a file that is no picture.
     """
     from PIL import Image
 
-    with Image.open(path) as file:
-        image = file.convert("RGB")
+    image = _opened(source)
     scale = min(width / image.width, height * 2 / image.height, 1.0)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     image = image.resize(size, Image.Resampling.BOX)
@@ -40,3 +46,13 @@ def half_blocks(path: Path, width: int, height: int, *, colours: bool = True) ->
                 line.append(SHADES[round(light * (len(SHADES) - 1))])
         lines.append(line)
     return lines
+
+
+def _opened(source: Path | NDArray[np.uint8]) -> Picture:
+    from PIL import Image
+
+    if isinstance(source, Path):
+        with Image.open(source) as file:
+            return file.convert("RGB")
+    pixels = source[:3].transpose(1, 2, 0) if len(source) >= 3 else source[0]
+    return Image.fromarray(pixels.copy()).convert("RGB")

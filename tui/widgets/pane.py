@@ -69,6 +69,8 @@ class Pane(Vertical):
         """Let the box with the focus fill the pane, or show all boxes again."""
         boxes = list(self.query(Box))
         focused = next((b for b in boxes if self.screen.focused in b.walk_children() or b.has_focus), None)
+        if focused is None and not self.has_class("zoomed"):
+            return  # where a pane has nothing to show, its boxes are hidden
         zoomed = None if self.has_class("zoomed") else focused
         self.set_class(zoomed is not None, "zoomed")
         for box in boxes:

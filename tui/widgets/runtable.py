@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from tui.services.follow import SCAN
 from tui.states import look
 from tui.widgets.table import Column, Table
 
@@ -53,6 +54,8 @@ def _what(row: RunRow) -> str:
 
 def _share(row: RunRow, metric: str) -> str:
     value = row.metrics.get(metric)
+    if value is None and row.record.kind == SCAN:
+        return ""  # a scan simulates no attack
     return "–" if value is None else f"{value:.3f}"
 
 

@@ -1,0 +1,149 @@
+"""Scans in the app: the ways to their suspects, and how one is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from safedl.errors import UsageError
+from safedl.review import read_decisions
+from safedl.workspace import Workspace
+from tests.store.samples import Workplace, experiment, run
+from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, screen_text, until
+from tests.tui.scans import FIRST, add_scan, decided, grid_of, scan_events
+from tui.panes.runs import RunsPane
+from tui.widgets.fillin import FillIn
+from tui.widgets.modal import Dialog
+
+
+@pytest.fixture
+def scanned(workspace: Workspace) -> Workspace:
+    """A workspace with a scan that has 43 suspects in three groups."""
+    add_scan(workspace, 43)
+    return workspace
+
+
+# --- the ways there
+
+
+async def test_runs_shows_a_scan_and_v_reviews_it(scanned: Workspace) -> None:
+    async with app_on(scanned, (120, 40)) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "Two detectors agree on 38 samples" in screen_text(app))
+        text = screen_text(app)
+        assert "✗ poisoned · target class ankle boot · 43 suspects · false-alarm rate 0.01" in text
+        assert "Poison below 0.5 % of a class." in text
+        row = next(line for line in text.splitlines() if "› " in line or "›[" in line)
+        assert row.replace("┃", "").split()[3:] == ["Jan", "02", "scan", "scan", "mine", "cnn", "0", "12", "✓", "done"]
+        await golden(app, "runs_scan")
+        await pilot.press("v")
+        await until(lambda: "[8 Review]" in screen_text(app) and FIRST in screen_text(app))
+
+
+async def test_other_runs_have_nothing_to_review(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    work.begin(experiment(), [run("base")])
+    work.recorder.close()
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(app.main.query_one(RunsPane).table.rows) == 1)
+        await pilot.press("v")
+        await until(lambda: "only a scan that is done" in screen_text(app))
+
+
+async def test_the_run_pane_follows_a_scan_and_v_reviews_it(scanned: Workspace) -> None:
+    items = scan_events()
+    driver = FakeDriver(scanned, items, "e-scan-1")
+    driver.say(len(items) - 1)
+    async with app_on(scanned) as (app, pilot):
+        await until(lambda: "▶ scan" in screen_text(app) and "30%" in screen_text(app))
+        assert "left" not in screen_text(app)
+        assert "v review" not in screen_text(app)
+        driver.say()
+        driver.leave()
+        app.hub.look_now()
+        await until(lambda: "v reviews the suspects" in screen_text(app) and "✓ scan" in screen_text(app))
+        await pilot.press("v")
+        await until(lambda: "[8 Review]" in screen_text(app) and FIRST in screen_text(app))
+
+
+async def test_o_opens_another_scan_from_its_first_suspect_on(scanned: Workspace) -> None:
+    add_scan(scanned, 5, "scan-2", verdict="suspicious")
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: "! suspicious" in screen_text(app) and "1–4 of 5" in screen_text(app))
+        await pilot.press("d", "o", *"scan-1", "enter")
+        await until(lambda: "✗ poisoned" in screen_text(app) and "1–4 of 43" in screen_text(app))
+        assert grid_of(app).place == 0
+        assert read_decisions(scanned.results, "scan-2") == {100: "drop"}
+        await pilot.press("space")
+        await until(lambda: decided(scanned) == {100: "keep"})
+
+
+# --- starting a scan
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_form_says_what_it_needs(workspace: Workspace, size: tuple[int, int]) -> None:
+    async with app_on(workspace, size) as (app, pilot):
+        await until(lambda: "s      scan data" in screen_text(app))
+        await pilot.press("s")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press("ctrl+s")
+        await until(lambda: "name the data to scan" in screen_text(app))
+        await pilot.press(*"nowhere.npz", "ctrl+s")
+        await until(lambda: "no such file or folder: nowhere.npz" in screen_text(app))
+        await golden(app, "scan_form")
+
+
+async def test_a_scan_is_started_from_anywhere_and_watched(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str | None, ...]] = []
+    drivers: list[FakeDriver] = []
+
+    def start(self: Workspace, data: str, trusted: str | None, model: str | None, weights: str | None) -> str:
+        asked.append((data, trusted, model, weights))
+        drivers.append(FakeDriver(self, scan_events(["running"]), "e-scan-1"))
+        drivers[0].say()
+        return "e-scan-1"
+
+    monkeypatch.setattr(Workspace, "start_scan", start)
+    (tmp_path / "d.npz").touch()
+    (tmp_path / "net.py").touch()
+    monkeypatch.chdir(tmp_path)
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5", "ctrl+n")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press(*"d.npz", "enter", "enter", *"net.py", "enter", "enter")
+        await until(lambda: asked == [("d.npz", None, "net.py", None)])
+        await until(lambda: "[4 Run]" in screen_text(app) and "scan" in screen_text(app) and "30%" in screen_text(app))
+
+
+async def test_what_the_scan_refuses_is_told_and_the_form_keeps_what_was_written(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object) -> str:
+        raise UsageError("d.npz holds no x_train")
+
+    monkeypatch.setattr(Workspace, "start_scan", start)
+    (tmp_path / "d.npz").touch()
+    monkeypatch.chdir(tmp_path)
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: "Nothing has been scanned" in screen_text(app))
+        await pilot.press("s")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press(*"d.npz", "tab", "tab", *"mlp", "ctrl+s")
+        await until(lambda: isinstance(app.screen, Dialog) and "d.npz holds no x_train" in screen_text(app))
+        assert "Could not start the scan" in screen_text(app)
+        await pilot.press("escape", "ctrl+n")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await until(lambda: "┃ d.npz" in screen_text(app) and "┃ mlp  " in screen_text(app))
+
+
+async def test_the_palette_offers_to_scan(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, _):
+        commands = [command.title for command in app.get_system_commands(app.screen)]
+        assert commands.count("Scan data of your own") == 1

@@ -1,0 +1,367 @@
+"""The Review pane: what a scan found, its suspects as pictures, and a decision about each by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import Static
+
+from safedl.errors import SafedlError
+from safedl.review import DROP, KEEP, Decision, Suspect
+from safedl.text import one_line
+from tui.panes.details import Scroll
+from tui.services import review as service
+from tui.services.review import Findings, Notebook, Scan
+from tui.widgets.modal import Option, Picker
+from tui.widgets.pane import Box, Pane
+from tui.widgets.suspects import SuspectGrid, verdict_text
+
+if TYPE_CHECKING:
+    from safedl.store.records import RunRow
+
+NOTHING = """\
+Nothing has been scanned in this workspace yet.
+
+A scan looks for poison in data that you were sent, or in a model that you downloaded. No attack is simulated: \
+suspects are taken as they are. What it finds is shown here, and you decide sample by sample.
+
+  s   scan data of your own"""
+CLEAN = "No suspects: there is nothing to decide."
+T = TypeVar("T")
+Choose = Callable[[Suspect], Decision | None]
+"""What is decided about a suspect; None where nothing can be."""
+
+
+class ReviewPane(Pane):
+    """The verdict above, the suspects below."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "decide('keep')", "keep"),
+        Binding("d", "decide('drop')", "drop"),
+        Binding("r", "relabel", "relabel"),
+        Binding("c", "group", "group"),
+        Binding("n", "next", "next"),
+        Binding("s", "app.scan", "Scan data of your own"),
+        Binding("x", "decide('drop')", "drop", show=False),
+        Binding("R", "choose_class", "Relabel to a class that you choose", show=False, key_display="R"),
+        Binding("u", "undo", "Take the last decision back", show=False),
+        Binding("backspace", "decide('')", "Make the suspect undecided again", show=False),
+        Binding("o", "open", "Open another scan", show=False),
+        Binding("e", "show_run", "Show the scan among the runs", show=False),
+        Binding("y", "copy", "Copy the scan's uid", show=False),
+        Binding("f5", "reload", "Read again", show=False),
+        Binding("escape", "back", "One suspect only; show all boxes again; back to the pictures", show=False),
+    ]
+    DEFAULT_CSS = """
+    ReviewPane #verdict-box { height: 5; }
+    ReviewPane #suspects-box { height: 1fr; }
+    ReviewPane #about { height: 2; }
+    ReviewPane #message { height: 1fr; padding: 1 2; display: none; }
+    ReviewPane #nothing { height: 1fr; padding: 1 2; display: none; }
+    ReviewPane.-silent SuspectGrid, ReviewPane.-silent #about { display: none; }
+    ReviewPane.-silent #message { display: block; }
+    ReviewPane.-empty Box { display: none; }
+    ReviewPane.-empty #nothing { display: block; }
+    """
+    HELP = """\
+What a scan suspects. Each picture has its position in the data, a score (1 is the worst), the label that it was given \
+and the one that it looks like, your decision, and its group: samples that were found together.
+
+c lets the next decision hold for the whole group. Decisions are kept at once. An export drops undecided suspects."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(id=id)
+        self.scan: Scan | None = None
+        self.notebook: Notebook | None = None
+        self.whole_group = False
+        self._wanted: str | None = None
+        self._looking = False
+        """Whether the list is being searched: a decision made meanwhile would be about another suspect than meant."""
+
+    def compose(self) -> ComposeResult:
+        """The verdict above, the suspects below."""
+        yield Static(NOTHING, id="nothing", markup=False)
+        with Box(title="Scan", id="verdict-box"), Scroll(id="findings"):
+            yield Static("", id="verdict", markup=False)
+        with Box(title="Suspects", id="suspects-box"):
+            yield SuspectGrid(id="grid")
+            yield Static("", id="about", markup=False)
+            yield Static("", id="message", markup=False)
+
+    @property
+    def grid(self) -> SuspectGrid:
+        """The pictures."""
+        return self.query_one(SuspectGrid)
+
+    def opened(self) -> None:
+        """Show the scan that was shown, else the newest one."""
+        self.grid.focus()
+        self.action_reload()
+
+    def on_unmount(self) -> None:
+        """Record what has been decided last; the app is being left."""
+        if self.notebook is not None:
+            with suppress(SafedlError, OSError):  # nobody is there any more to be told
+                self.notebook.write()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer decisions where there are suspects."""
+        if action in ("decide", "relabel", "group", "next", "choose_class"):
+            return self.grid.total > 0
+        return True
+
+    # --- reading
+
+    def show_scan(self, uid: str) -> None:
+        """Show a scan from its first suspect on."""
+        if self.scan is None or self.scan.uid != uid:
+            self.grid.place = 0
+        self._wanted = uid
+        self.action_reload()
+
+    def action_reload(self) -> None:
+        """Read the scan again."""
+        workspace, uid, notebook = self.frame.workspace, self._wanted, self.notebook
+
+        def read() -> Scan | None:
+            if notebook is not None:
+                with suppress(SafedlError, OSError):  # the person has been told, and it is tried again
+                    notebook.write()
+            if uid is not None:
+                return service.open_scan(workspace, uid)
+            newest = service.newest_scans(workspace, 1)
+            return service.open_scan(workspace, newest[0].record.uid) if newest else None
+
+        self.frame.ask(self, "scan", read, self._take, "read the scan", self._show_problem)
+
+    def _take(self, scan: Scan | None) -> None:
+        self.set_class(scan is None, "-empty")
+        if scan is None:
+            self.status = "nothing has been scanned yet"
+            return
+        notebook = self.notebook if self.scan is not None and self.scan.uid == scan.uid else None
+        if notebook is None or not (notebook.unwritten or notebook.values == scan.decisions):
+            notebook = service.open_notebook(self.frame.workspace, scan)  # else it still knows what to take back
+        self.scan, self.notebook, self._wanted, self.whole_group = scan, notebook, scan.uid, False
+        found = scan.findings
+        verdict, *reasons = verdict_text(found).split("\n")
+        self.query_one("#verdict-box", Box).title(verdict.plain, f"{scan.title} · {scan.uid}")
+        self.query_one("#verdict", Static).update(Text("\n").join(reasons))
+        self._say_instead("" if found.suspects else CLEAN)
+        read = partial(service.read_page, self.frame.workspace, scan)
+        self.grid.show(found.suspects, scan.shape, found, notebook.values, read)
+        self._tell()
+        self.refresh_bindings()
+
+    def _show_problem(self, error: Exception) -> None:
+        """Say in place what cannot be read."""
+        self.remove_class("-empty")
+        self.grid.clear()
+        self.refresh_bindings()
+        self._say_instead(f"The scan cannot be read.\n\n{one_line(str(error))}\n\nF5 reads again, o opens another one.")
+
+    def _say_instead(self, message: str) -> None:
+        """Show a message instead of suspects, or the suspects."""
+        self.query_one("#message", Static).update(message)
+        self.set_class(bool(message), "-silent")
+
+    def _tell(self) -> None:
+        """Say where the cursor stands and what has been decided."""
+        if self.scan is None or self.notebook is None:
+            return
+        grid, found, notebook = self.grid, self.scan.findings, self.notebook
+        shown, total = grid.shown, grid.total
+        place = f"{shown.start + 1:,}–{shown.stop:,} of {total:,}" if shown else f"{total:,}"
+        group = f" · WHOLE GROUP {grid.current.group}" if self.whole_group and grid.current else ""
+        keys = "+ - size   z zoom   u undo" if total else ""
+        self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", keys)
+        self.query_one("#about", Static).update(_about(grid.current, found) if grid.current else "")
+        if notebook.problem:
+            self.status = f"NOT WRITTEN: {one_line(notebook.problem)}"
+        elif self.whole_group:
+            self.status = "the next decision holds for the whole group; c or esc: for one suspect only"
+        elif not total:
+            self.status = "nothing to decide"
+        else:
+            counts = ", ".join(f"{n:,} {word}" for word, n in notebook.counts().items())
+            left = max(0, total - len(notebook.values))
+            undecided = f"{left:,} undecided, dropped on export" if left else "none undecided"
+            self.status = f"{counts} · {undecided}"
+
+    def on_suspect_grid_unreadable(self, event: SuspectGrid.Unreadable) -> None:
+        """Say in place why there are no suspects."""
+        self._show_problem(event.error)
+
+    def on_suspect_grid_walked(self) -> None:
+        """Say what is known of the suspect under the cursor."""
+        self._tell()
+
+    # --- deciding
+
+    def action_decide(self, decision: str) -> None:
+        """Keep or drop the suspect under the cursor, or its whole group; nothing makes it undecided again."""
+        self._decide(lambda suspect: decision or None, {KEEP: "kept", DROP: "dropped"}.get(decision, "undecided"))
+
+    def action_relabel(self) -> None:
+        """Give the suspect the class that it looks like; where none is known, ask for one."""
+        suspect = self.grid.current
+        if suspect is not None and suspect.proposed_label is None and not self.whole_group:
+            self.action_choose_class()
+        elif suspect is not None:
+            self._decide(lambda s: s.proposed_label, "relabelled", skip_none=True)
+
+    def action_choose_class(self) -> None:
+        """Ask for the class that the suspect, or its whole group, really belongs to."""
+        if self.scan is None or self.grid.current is None:
+            return
+        names = self.scan.findings.classes
+        options = [Option(one_line(name), str(label)) for label, name in enumerate(names)]
+
+        def chosen(label: str | None) -> None:
+            if label is not None:
+                self._decide(lambda suspect: int(label), f"relabelled to {names[int(label)]}")
+
+        self.frame.push_screen(Picker(f"#{self.grid.current.index} really is", options), chosen)
+
+    def _decide(self, choose: Choose, word: str, *, skip_none: bool = False) -> None:
+        """Decide about the suspect under the cursor and go on, or about its group; `word` says what then holds."""
+        scan, suspect = self.scan, self.grid.current
+        if scan is None or suspect is None or self._looking:
+            return
+        if not self.whole_group:
+            self._note({suspect.index: choose(suspect)})
+            self.grid.action_step(1)
+            return
+        workspace, group = self.frame.workspace, suspect.group
+
+        def take(members: list[Suspect]) -> None:
+            changes = {s.index: choose(s) for s in members}
+            changes = {index: d for index, d in changes.items() if d is not None or not skip_none}
+            self.whole_group = False
+            self._note(changes)
+            left = f"; {len(members) - len(changes)} look like no other class" if len(changes) < len(members) else ""
+            self.frame.say(f"group {group}: {len(changes):,} {word}{left}")
+            self.action_next()
+
+        self._look(lambda: service.members(workspace, scan.uid, group), take)
+
+    def _look(self, question: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Search the list of suspects; what is found for a scan that is no longer shown is dropped."""
+        scan, self._looking = self.scan, True
+
+        def found(answer: T) -> None:
+            self._looking = False
+            if self.scan is scan:
+                then(answer)
+
+        def failed(error: Exception) -> None:
+            self._looking = False
+            self.frame.show_error(error, "read the suspects")
+
+        self.frame.ask(self, "look", question, found, "read the suspects", failed)
+
+    def _note(self, changes: Mapping[int, Decision | None]) -> None:
+        """Take decisions down, show them, and record them."""
+        assert self.notebook is not None
+        self.notebook.set(changes, self.grid.place)
+        self._write()
+
+    def _write(self) -> None:
+        notebook = self.notebook
+        assert notebook is not None
+        self.grid.changed()
+
+        def failed(error: Exception) -> None:
+            self._tell()
+            self.frame.show_error(error, "write the decision")
+
+        self.frame.ask(self, "write", notebook.write, lambda _: self._tell(), "write the decision", failed)
+        self._tell()
+
+    def action_undo(self) -> None:
+        """Take the last decision of this session back, and go to its suspect."""
+        place = self.notebook.undo() if self.notebook else None
+        if place is None:
+            self.frame.say("nothing to take back")
+            return
+        self._write()
+        self.grid.go(place)
+
+    def action_group(self) -> None:
+        """Let the next decision hold for the whole group, or for one suspect only."""
+        self.whole_group = not self.whole_group
+        self._tell()
+
+    def action_back(self) -> None:
+        """Decide about one suspect only; then show all boxes again; go to the pictures."""
+        if not self.whole_group and self.has_class("zoomed"):
+            self.action_zoom()
+        self.whole_group = False
+        self.grid.focus()
+        self._tell()
+
+    # --- moving and opening
+
+    def on_lines_chosen(self) -> None:
+        """Let the pictures fill the pane."""
+        if not self.has_class("zoomed"):
+            self.action_zoom()
+
+    def action_next(self) -> None:
+        """Go to the next suspect that nobody decided about."""
+        if self.scan is None or self.notebook is None:
+            return
+        workspace, uid, place = self.frame.workspace, self.scan.uid, self.grid.place
+        decided = frozenset(self.notebook.values)
+
+        def take(found: int | None) -> None:
+            if found is None:
+                self.frame.say("all suspects are decided")
+            else:
+                self.grid.go(found)
+
+        self._look(lambda: service.next_undecided(workspace, uid, decided, place), take)
+
+    def action_open(self) -> None:
+        """Choose another scan."""
+        workspace = self.frame.workspace
+
+        def show(rows: list[RunRow]) -> None:
+            options = [
+                Option(one_line(f"{r.record.uid}  {r.record.dataset} / {r.record.model}"), r.record.uid) for r in rows
+            ]
+            self.frame.push_screen(Picker("Scans", options), chosen)
+
+        def chosen(uid: str | None) -> None:
+            if uid is not None:
+                self.show_scan(uid)
+
+        self.frame.ask(self, "scans", lambda: service.newest_scans(workspace), show, "list the scans")
+
+    async def action_show_run(self) -> None:
+        """Show the scan's run in the Runs pane."""
+        if self.scan is not None:
+            await self.frame.open_run(self.scan.uid)
+
+    def action_copy(self) -> None:
+        """Copy the scan's uid."""
+        if self.scan is not None:
+            self.frame.copy(self.scan.uid)
+
+
+def _about(suspect: Suspect, found: Findings) -> Text:
+    """Return what is known of a suspect, in two lines."""
+    proposed = suspect.proposed_label
+    looks = f"looks like {found.class_name(proposed)}" if proposed is not None else "looks like no other class"
+    file = f" · {suspect.file}" if suspect.file else ""
+    head = f"#{suspect.index} given {found.class_name(suspect.given_label)}, {looks}{file}"
+    lines = head, f"group {suspect.group} · found by {', '.join(suspect.detectors)}"
+    text = Text("\n", no_wrap=True, overflow="ellipsis").join([Text(one_line(line)) for line in lines])
+    text.no_wrap, text.overflow = True, "ellipsis"
+    return text
