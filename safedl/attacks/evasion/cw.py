@@ -18,7 +18,7 @@ from safedl.progress import Part, Progress
 
 SHRINK = 0.999999
 """Keeps w finite where a pixel is black or white."""
-STALLED = 0.9995
+STALLED = 0.9999
 """An image whose loss is above this share of what it was a tenth of the steps ago is not going anywhere."""
 HOPELESS = 0.25
 """A weight below this share of what would do if the model were linear is not tried."""
