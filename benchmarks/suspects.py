@@ -17,6 +17,7 @@ from torch import Tensor
 from safedl.catalog.settings import DatasetSettings
 from safedl.data.imageset import ImageSet
 from safedl.data.load import load_suspects
+from safedl.data.split import by_class
 
 TARGET = 7
 KINDS = ("patch", "blended", "sinusoid", "flips")
@@ -36,13 +37,16 @@ class Suspects:
 
 
 def draw(name: str, count: int, trusted: int, seed: int, classes: Sequence[int] = ()) -> tuple[ImageSet, ImageSet]:
-    """Return `count` training images of a built-in set, all or some classes of it, and `trusted` others."""
+    """Return `count` training images of a built-in set, all or some classes of it, and `trusted` others, evenly."""
     data = load_suspects(DatasetSettings(name=name, download=False), None).train
     if classes:
         kept = torch.isin(data.labels, torch.tensor(classes))
         data = data.select(kept).with_labels(torch.searchsorted(torch.tensor(sorted(classes)), data.labels[kept]))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    return data.select(order[:count]), data.select(order[count : count + trusted])
+    rng = torch.Generator().manual_seed(seed)
+    number = int(data.labels.max()) + 1
+    spare = by_class(data.labels, dict.fromkeys(range(number), trusted // number), rng)
+    rest = data.select(~spare)
+    return rest.select(torch.randperm(len(rest), generator=rng)[:count]), data.select(spare)
 
 
 def plant(data: ImageSet, kind: str, rate: float, seed: int) -> tuple[ImageSet, Tensor]:
