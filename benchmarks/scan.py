@@ -219,7 +219,7 @@ def _write(sections: Sequence[str]) -> None:
     head = (
         "# What a scan finds\n\n"
         "Suspects are made by `benchmarks/suspects.py` and written as files that `safedl scan` takes as they came. "
-        "patch: white 3×3 corner; blended: noise over the whole image at opacity 0.2 (Chen et al. 2017); sinusoid: over "
+        "patch: white 3×3 corner; blended: noise over it all at opacity 0.2 (Chen et al. 2017); sinusoid: over "
         "images of the target class with their right label (Barni et al. 2019); flips: random labels. Rates are of the "
         "whole set. Trusted: 1,000 other images (GTSRB 516). False-alarm rate 1 %. Fashion-MNIST 20,000 images, `cnn`; "
         "CIFAR-10 10,000, `resnet18` of width 16, 8 epochs; GTSRB 1,500, `cnn`, 30 epochs.\n\n"

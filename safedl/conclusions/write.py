@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,11 +10,10 @@ from typing import Literal
 from urllib.parse import quote
 
 from safedl.conclusions.gather import Conclusions
-from safedl.conclusions.pictures import draw, placed
+from safedl.conclusions.pictures import Drawing, drawings, placed
 from safedl.decision.report import Pictures, final_report
 from safedl.evaluation.documents import defense_evaluation, defense_evaluation_report
 from safedl.reports import files
-from safedl.reports.html import page
 from safedl.reports.links import RunLink, links_from
 from safedl.risk.documents import risk_analysis, risk_report
 
@@ -22,13 +22,15 @@ COMPARISON, COMPARISON_REPORT = "defense_evaluation.json", "defense_evaluation_r
 WORST_CASE = "evasion/worst_case.json"
 REPORT = "final_report.md"
 PICTURES = "report_files"
+KEYS = "drawn.json"
+"""Which pictures lie beside it: their keys by name."""
 
 Form = Literal["md", "html"]
 
 
 def write(folder: Path, found: Conclusions) -> None:
     """Write all documents into a workspace's `results/`, each file atomically and after the pictures that it shows."""
-    drawn = draw(found)
+    drawn = drawings(found)
     shown = placed(found, drawn, f"{PICTURES}/")
     _write_pictures(folder / PICTURES, drawn)
     files.remove_others(folder / PICTURES, drawn)
@@ -51,10 +53,14 @@ def write_report(folder: Path, found: Conclusions, target: Path, form: Form) -> 
     `folder` is the workspace's `results/`, to which the runs' links lead.
     """
     link = links_from(target.parent, folder)
-    drawn = draw(found)
+    drawn = drawings(found)
     if form == "html":
+        from safedl.reports.html import page
+
         document = report(found, link, placed(found, drawn, ""))
-        files.write_text(target, page(f"Final report: {found.profile.name}", document, drawn))
+        files.write_text(
+            target, page(f"Final report: {found.profile.name}", document, {k: d.draw() for k, d in drawn.items()})
+        )
         return
     beside = target.with_name(f"{target.stem}_files" if target.name != REPORT else PICTURES)
     _write_pictures(beside, drawn)
@@ -67,6 +73,14 @@ def report(found: Conclusions, link: RunLink, shown: Pictures) -> str:
     return final_report(found.facts, found.decision, profile.acceptance, found.system, link, shown) + "\n"
 
 
-def _write_pictures(folder: Path, drawn: Mapping[str, bytes]) -> None:
-    for name, data in drawn.items():
-        files.write_bytes(folder / name, data)
+def _write_pictures(folder: Path, drawn: Mapping[str, Drawing]) -> None:
+    """Draw what is not there yet: a repeated run would spend most of its time on pictures that stay the same."""
+    keys = {name: drawing.key for name, drawing in drawn.items()}
+    try:
+        there = json.loads((folder / KEYS).read_text())
+    except (OSError, ValueError):
+        there = {}
+    for name, drawing in drawn.items():
+        if there.get(name) != keys[name] or not (folder / name).exists():
+            files.write_bytes(folder / name, drawing.draw())
+    files.write_json(folder / KEYS, keys)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from safedl.catalog.settings import DatasetSettings
@@ -63,6 +62,8 @@ def data_folder(root: str | None, folders: Sequence[Path]) -> Path:
 
 def _digits() -> Raw:
     """Return scikit-learn's 1,797 digits, 8x8 grey, scaled from 0..16 to 0..255."""
+    from sklearn.datasets import load_digits  # takes a second to load, which other sets can do without
+
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)
     return Raw(tuple(map(str, bunch.target_names)), ImageSet(images, torch.from_numpy(bunch.target).long()), None)

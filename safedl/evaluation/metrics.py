@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from safedl.attacks.contract import Poisoning
@@ -85,6 +84,8 @@ def detection_metrics(scores: Tensor, flagged: Tensor, mask: Tensor) -> Metrics:
             metrics["precision"] = _mean(mask[flagged])
         if (~mask).any() and not scores.isnan().any():
             finite = torch.nan_to_num(scores.double())
+            from sklearn.metrics import roc_auc_score  # loads scipy's statistics, which most runs do not need
+
             metrics["auroc"] = float(roc_auc_score(mask.numpy(), finite.numpy()))
     return metrics
 

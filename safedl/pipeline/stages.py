@@ -22,7 +22,7 @@ from safedl.defenses.guard import Guard
 from safedl.errors import SafedlError
 from safedl.evaluation import metrics
 from safedl.models.classifier import Classifier
-from safedl.pipeline import evasion, picture, scan
+from safedl.pipeline import evasion, picture
 from safedl.pipeline.lab import Lab
 from safedl.pipeline.poison import draw
 from safedl.plan import PERFECT, Stage
@@ -235,6 +235,8 @@ class _Execution:
 
     def _scan(self) -> Outcome:
         """Suspects as they came; the result's model is trained without those that something speaks against."""
+        from safedl.pipeline import scan  # loads scikit-learn
+
         start = time.perf_counter()
         settings = ScanSettings.model_validate(dict(self.stage.params))
         found = scan.scan(self.dataset, self.own, settings, self.lab.folders)

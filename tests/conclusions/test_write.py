@@ -41,7 +41,7 @@ def test_every_document_is_written_and_every_link_leads_somewhere(work: Workplac
         assert text.endswith("\n") and not text.endswith("\n\n")
         for address in links(text):
             assert (work.results / address).exists(), address
-    pictures = {p.name for p in (work.results / "report_files").iterdir()}
+    pictures = {p.name for p in (work.results / "report_files").glob("*.png")}
     assert pictures == {
         "risk_matrix.png", "accuracy_asr_static_patch.png", "per_class_static_patch.png",
         "per_class_label_flipping.png",
@@ -49,6 +49,21 @@ def test_every_document_is_written_and_every_link_leads_somewhere(work: Workplac
     report = (work.results / "final_report.md").read_text()
     assert {a.removeprefix("report_files/") for a in links(report) if a.endswith(".png")} == pictures
     assert "**GO**" in report
+
+
+def test_pictures_are_drawn_again_only_if_their_figures_change(work: Workplace) -> None:
+    ran(work)
+    found = concluded(work)
+    write(work.results, found)
+    scatter, matrix = (work.results / "report_files" / n for n in ("accuracy_asr_static_patch.png", "risk_matrix.png"))
+    drawn = scatter.read_bytes()
+    scatter.write_bytes(b"kept")
+    matrix.unlink()
+    write(work.results, found)
+    assert scatter.read_bytes() == b"kept" and matrix.exists()
+    (work.results / "report_files" / "drawn.json").write_text('{"accuracy_asr_static_patch.png": "other figures"}')
+    write(work.results, found)
+    assert scatter.read_bytes() == drawn
 
 
 def test_figures_agree_with_sql(work: Workplace) -> None:
