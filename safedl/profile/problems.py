@@ -140,13 +140,18 @@ def allowed(row: Mapping[str, Any]) -> str:
 def _range(row: Mapping[str, Any]) -> str:
     low, high = row["minimum"], row["maximum"]
     if low is not None and high is not None and not row["open_minimum"] and not row["open_maximum"]:
-        return f" from {low:g} to {high:g}"
+        return f" from {_plain(low)} to {_plain(high)}"
     parts = []
     if low is not None:
-        parts.append(f"above {low:g}" if row["open_minimum"] else f"of at least {low:g}")
+        parts.append(f"above {_plain(low)}" if row["open_minimum"] else f"from {_plain(low)} up")
     if high is not None:
-        parts.append(f"below {high:g}" if row["open_maximum"] else f"at most {high:g}")
+        parts.append(f"below {_plain(high)}" if row["open_maximum"] else f"at most {_plain(high)}")
     return f" {' and '.join(parts)}" if parts else ""
+
+
+def _plain(value: float) -> str:
+    """Return a bound as people write it: no exponent for whole numbers."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:g}"
 
 
 def _not_plain(value: object) -> str:

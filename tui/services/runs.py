@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from safedl.store.records import RunRow
 
 PAGE = 200
-PICTURES = ("trigger.png", "mask.png", "overlay.png")
+PICTURES = ("contact_sheet.png", "trigger.png", "mask.png", "overlay.png")
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,8 @@ def split_report(path: Path) -> tuple[Section, ...]:
 def _caption(entry: Mapping[str, Any]) -> str:
     """Return what an entry says about its picture; a label whose class has a name is told by that name."""
     facts = {k: v for k, v in entry.items() if k != "path" and v is not None}
+    if facts.get("poisoned") is None:  # nobody gave it a label of its own
+        facts = {k: v for k, v in facts.items() if not k.startswith("given_")}
     named = {k.replace("_class", "_label") for k in facts if k.endswith("_class")}
     return one_line("  ".join(f"{k.replace('_', ' ')} {shown(v)}" for k, v in facts.items() if k not in named))
 
@@ -140,5 +142,5 @@ def _pictures(folder: Path, result: Mapping[str, Any]) -> list[Picture]:
         if key.startswith("example_") and isinstance(entries, list):
             for entry in (e for e in entries if isinstance(e, dict) and isinstance(e.get("path"), str)):
                 found.append(Picture(folder / entry["path"], _caption(entry)))
-    found += [Picture(folder / name, name.removesuffix(".png")) for name in PICTURES if (folder / name).exists()]
+    found += [Picture(folder / name, name.removesuffix(".png").replace("_", " ")) for name in PICTURES if (folder / name).exists()]
     return found
