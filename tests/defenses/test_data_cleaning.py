@@ -6,7 +6,15 @@ import torch
 
 from safedl.catalog.defenses.poisoning import DataCleaningParams
 from safedl.data.imageset import Dataset
-from safedl.defenses.data_cleaning import Evidence, detect, highest_in_class, label_counts, log_odds, trusted_z
+from safedl.defenses.data_cleaning import (
+    Evidence,
+    detect,
+    highest_in_class,
+    label_counts,
+    log_odds,
+    mixture_odds,
+    trusted_z,
+)
 from safedl.errors import UsageError
 from safedl.training import predict
 from tests.defenses import flips
@@ -97,3 +105,34 @@ def test_refuses_to_work_without_trusted_data(digits: Dataset) -> None:
     scene = flips.without_trusted(flips.scenario(digits, digits.train.labels))
     with pytest.raises(UsageError, match="trusted_fraction"):
         detect(scene, DataCleaningParams())
+
+
+def test_a_mixture_tells_wrong_labels_of_known_shares_without_trusted_images() -> None:
+    """Labels drawn from known probabilities, a fifth of class 0's and a twentieth of class 2's then made wrong."""
+    rng = torch.Generator().manual_seed(0)
+    logits = 4 * torch.randn(6000, 3, generator=rng)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=rng).squeeze(1)
+    wrong = torch.zeros(6000, dtype=torch.bool)
+    given = labels.clone()
+    for target, share in ((0, 0.2), (2, 0.05)):
+        others = (labels != target).nonzero().flatten()
+        count = round(share / (1 - share) * int((labels == target).sum()))
+        chosen = others[torch.randperm(len(others), generator=rng)[:count]]
+        given[chosen], wrong[chosen] = target, True
+    odds, shares = mixture_odds(logits * 3, given)  # overconfident: the temperature is found, too
+    truth = [float(wrong[given == c].float().mean()) for c in range(3)]
+    assert shares.tolist() == pytest.approx(truth, abs=0.04)
+    flagged = odds > 0
+    assert float(wrong[flagged].float().mean()) >= 0.8
+    clean_shares = mixture_odds(logits, labels)[1]
+    assert float(clean_shares.max()) <= 0.02
+
+
+def test_without_trusted_images_wrong_labels_are_found_too(digits: Dataset) -> None:
+    labels = flips.flip(digits.train.labels, "random", 0.2)
+    suspects = flips.without_trusted(flips.scenario(digits, labels))
+    found = detect(suspects, DataCleaningParams(trusted=False, folds=2))
+    precision, recall, _ = flips.rates(found, labels != digits.train.labels)
+    assert precision >= 0.9 and recall >= 0.8
+    assert found.details["estimated_noise"] == pytest.approx(0.2, abs=0.05)
+    assert found.details["trusted_used"] == 0 and found.details["helper_models"] == 2

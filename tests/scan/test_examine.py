@@ -14,7 +14,7 @@ from safedl.errors import UsageError
 from safedl.scan.examine import Examination, examine, probe, towards, transplanted
 from safedl.scan.inspect import inspect
 from tests.defenses.conftest import Backdoored
-from tests.defenses.flips import flip, scenario
+from tests.defenses.flips import flip, scenario, without_trusted
 
 RATE = 0.01
 _SCANNED: dict[bool, Examination] = {}
@@ -26,10 +26,6 @@ def scanned(backdoored: Backdoored, trusted: bool) -> Examination:
         suspects = backdoored.scenario if trusted else without_trusted(backdoored.scenario)
         _SCANNED[trusted] = examine(suspects, RATE)
     return _SCANNED[trusted]
-
-
-def without_trusted(suspects: Scenario) -> Scenario:
-    return replace(suspects, trusted=suspects.trusted.select(torch.zeros(len(suspects.trusted), dtype=torch.bool)))
 
 
 def found_of(result: Examination, mask: Tensor) -> tuple[float, float]:

@@ -142,5 +142,9 @@ def _pictures(folder: Path, result: Mapping[str, Any]) -> list[Picture]:
         if key.startswith("example_") and isinstance(entries, list):
             for entry in (e for e in entries if isinstance(e, dict) and isinstance(e.get("path"), str)):
                 found.append(Picture(folder / entry["path"], _caption(entry)))
-    found += [Picture(folder / name, name.removesuffix(".png").replace("_", " ")) for name in PICTURES if (folder / name).exists()]
+    found += [
+        Picture(folder / name, name.removesuffix(".png").replace("_", " "))
+        for name in PICTURES
+        if (folder / name).exists()
+    ]
     return found
