@@ -174,8 +174,8 @@ def limits(dataset: Dataset, found: Examination, inspection: Inspection | None) 
     lines = []
     if not found.trusted:
         lines += [
-            "Without trusted images: poison that keeps its right label, poison that is more than a third of its class, "
-            f"and wrong labels below about {NOISE:.0%} of the set.",
+            "Without trusted images: poison whose images have no trait in common, poison that is more than a third of "
+            f"its class, and wrong labels below about {NOISE:.0%} of the set.",
         ]
     smallest = int(torch.bincount(dataset.train.labels, minlength=len(dataset.classes)).min())
     lines.append(

@@ -68,7 +68,7 @@ def test_a_clean_set_ends_with_exit_code_0(safedl: Safedl, sets: Path) -> None: 
     answer = safedl("scan", "--data", str(sets / "clean.npz"))
     assert answer.code == 0, answer.err
     assert "verdict: no evidence" in answer.out
-    assert "Without trusted images: poison that keeps its right label" in answer.out
+    assert "Without trusted images: poison whose images have no trait in common" in answer.out
 
 
 def test_a_profile_with_weights_inspects_the_model(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
