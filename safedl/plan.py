@@ -45,6 +45,11 @@ class Stage:
         name = self.defense or self.attack or self.kind
         return f"{name} (as many as {self.after.split('/')[1].split('@')[0]})" if self.after else name
 
+    def own_params(self, prefix: str) -> dict[str, Any]:
+        """Return the parameters of one link of the chain, `attack` or `defense`, under their own names."""
+        start = f"{prefix}."
+        return {key.removeprefix(start): value for key, value in self.chain.items() if key.startswith(start)}
+
 
 @dataclass(frozen=True)
 class Plan:

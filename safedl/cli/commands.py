@@ -8,7 +8,23 @@ from typing import Annotated
 import typer
 
 from safedl import __version__
-from safedl.cli import cache, check, compare, db, doctor, listing, profile, report, risk, run, runs, scan, sql, tui
+from safedl.cli import (
+    cache,
+    check,
+    compare,
+    db,
+    doctor,
+    export,
+    listing,
+    profile,
+    report,
+    risk,
+    run,
+    runs,
+    scan,
+    sql,
+    tui,
+)
 from safedl.cli.fullscreen import open_app
 from safedl.workspace import Workspace
 
@@ -24,6 +40,7 @@ app.command("plan")(run.plan)
 app.command("resume")(run.resume)
 app.command("scan")(scan.scan)
 app.command("risk")(risk.risk)
+app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("check")(check.check)

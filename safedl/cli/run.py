@@ -64,7 +64,7 @@ def resume(
     """Go on with an experiment: what is finished is kept, everything else is run."""
     workspace: Workspace = context.obj
     uid = workspace.find_experiment(experiment)
-    _drive(workspace, _saved_request(workspace, uid), json)
+    _drive(workspace, saved_request(workspace, uid), json)
 
 
 def plan(
@@ -141,7 +141,7 @@ def _options(
     return options + (["--no-cache"] if no_cache else [])
 
 
-def _saved_request(workspace: Workspace, uid: str) -> Request:
+def saved_request(workspace: Workspace, uid: str) -> Request:
     """Return the request that an experiment was started with."""
     from safedl.pipeline.driver import Request
     from safedl.profile.load import load

@@ -22,7 +22,12 @@ FACTOR = 2.0**14
 
 def guard(scenario: Scenario, params: GradientMaskingParams) -> Guard:
     """Round the model's pixels, and saturate its logits."""
-    return MaskedClassifier(scenario.model, levels(params.strength))
+    return wrap(scenario.model, params)
+
+
+def wrap(model: Classifier, params: GradientMaskingParams) -> Guard:
+    """Round the pixels of `model`, and saturate its logits."""
+    return MaskedClassifier(model, levels(params.strength))
 
 
 def levels(strength: float) -> int:

@@ -21,6 +21,8 @@ class Guard(Classifier):
 
     hides_gradient = False
     """Whether `forward` has no useful gradient, so that an attacker who does not know of the guard is misled."""
+    outside_graph = ""
+    """Why it cannot be exported as a graph of tensor operations; empty if it can."""
     certify_images = 0
     """How many test images to certify, for a guard that can."""
 

@@ -29,13 +29,19 @@ def guard(scenario: Scenario, params: JpegPreprocessingParams) -> Guard:
         raise UsageError(
             f"jpeg_preprocessing: JPEG holds images of 1 or 3 channels, these have {channels}; choose another defense"
         )
-    return JpegClassifier(scenario.model, params.quality)
+    return wrap(scenario.model, params)
+
+
+def wrap(model: Classifier, params: JpegPreprocessingParams) -> Guard:
+    """Put JPEG compression before `model`."""
+    return JpegClassifier(model, params.quality)
 
 
 class JpegClassifier(Guard):
     """A classifier of compressed images."""
 
     hides_gradient = True
+    outside_graph = "JPEG compression is no tensor operation"
 
     def __init__(self, inner: Classifier, quality: int) -> None:
         """Compress by `quality`, 1 to 100, before `inner`."""

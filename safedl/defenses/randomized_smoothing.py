@@ -36,7 +36,12 @@ VOTE_SEED, CERTIFY_SEED, EOT_SEED = 0, 1 << 30, 1 << 31
 def guard(scenario: Scenario, params: RandomizedSmoothingParams) -> Guard:
     """Train a fresh model by the common recipe on noisy images, and smooth it."""
     objective = NamedObjective(f"gaussian noise sigma={params.sigma}", partial(noisy_objective, sigma=params.sigma))
-    return SmoothedClassifier(scenario.fit(scenario.data, objective=objective), params)
+    return wrap(scenario.fit(scenario.data, objective=objective), params)
+
+
+def wrap(model: Classifier, params: RandomizedSmoothingParams) -> Guard:
+    """Smooth `model`, which should have been trained with noise of the same sigma."""
+    return SmoothedClassifier(model, params)
 
 
 def noisy_objective(
@@ -51,6 +56,7 @@ class SmoothedClassifier(Guard):
     """A classifier that answers by the vote of noisy copies."""
 
     random_surrogate = True
+    outside_graph = "its vote draws the noise of every copy from a seed"
 
     def __init__(self, inner: Classifier, params: RandomizedSmoothingParams) -> None:
         """Smooth `inner`, which should have been trained with noise of the same sigma."""

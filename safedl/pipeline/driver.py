@@ -94,24 +94,31 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
     missing = [line for line in profile.missing if not (request.scan and line.startswith("attack_overrides"))]
     if missing:
         raise UsageError(f"profile '{profile.name}' cannot run yet: " + "; ".join(missing))
-    devices = choose_devices(request.device)
-    workers, threads = share_cores(request.workers, devices)
-    torch.set_num_threads(threads)
-    if not request.scan:
-        plan = expand(profile, request.seeds, request.attacks, request.defenses)
     uid = request.experiment or new_uid()
-    cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"
-    own = (profile.path.resolve().parent,) if profile.path else ()
-    folders = tuple(dict.fromkeys((*request.folders, *own, workspace.root)))
-    lab = Lab(profile, folders, ArtifactCache(cache), devices, threads, "" if request.use_cache else uid, request.scan)
+    lab, workers = open_lab(workspace, request, uid)
+    torch.set_num_threads(lab.threads)
     if request.scan:
         lab = lab.paced(progress)
         plan = expand_scan(lab.profile, request.seeds)
+    else:
+        plan = expand(profile, request.seeds, request.attacks, request.defenses)
     check_against_data(lab, plan, progress)
     keys: dict[str, str] = {}
     for stage in plan.stages:
         keys[stage.id] = lab.key(stage, keys.get(stage.parent or ""), keys.get(stage.after or ""))
     return Prepared(replace(request, experiment=uid), lab, workers, plan, keys, _finished(workspace, keys))
+
+
+def open_lab(workspace: Workspace, request: Request, uid: str) -> tuple[Lab, int]:
+    """Return what the stages of experiment `uid` share, and the number of workers. Raises `UsageError` for a device."""
+    profile = request.profile
+    devices = choose_devices(request.device)
+    workers, threads = share_cores(request.workers, devices)
+    cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"
+    own = (profile.path.resolve().parent,) if profile.path else ()
+    folders = tuple(dict.fromkeys((*request.folders, *own, workspace.root)))
+    replicate = "" if request.use_cache else uid
+    return Lab(profile, folders, ArtifactCache(cache), devices, threads, replicate, request.scan), workers
 
 
 def _finished(workspace: Workspace, keys: Mapping[str, str]) -> dict[str, str]:

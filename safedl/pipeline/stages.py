@@ -190,7 +190,7 @@ class _Execution:
 
     def _trial(self, bench: Workbench) -> evasion.Trial:
         assert self.stage.attack is not None
-        return evasion.Trial(self.stage.attack, self._attack_stage_params(), self.dataset, bench, self._substitute)
+        return evasion.Trial(self.stage.attack, self.stage.own_params("attack"), self.dataset, bench, self._substitute)
 
     def _substitute(self, name: str, params: Mapping[str, Any]) -> Classifier:
         """Return a model of the attacker's own, trained on the clean training set from another seed."""
@@ -276,13 +276,8 @@ class _Execution:
         return self.shared.fit(self.dataset.train, phase="clean model")
 
     def _poisoning(self, bench: Workbench, clean: Classifier | None) -> Poisoning:
-        attack = self._attack_stage_params()
         assert self.stage.attack is not None
-        return draw(self.stage.attack, attack, self.dataset, bench, clean)
-
-    def _attack_stage_params(self) -> dict[str, Any]:
-        prefix = "attack."
-        return {k.removeprefix(prefix): v for k, v in self.stage.chain.items() if k.startswith(prefix)}
+        return draw(self.stage.attack, self.stage.own_params("attack"), self.dataset, bench, clean)
 
     def _attacked(self) -> tuple[Poisoning, Classifier]:
         """Return the poison and the attacked model as the attack's stage made them."""

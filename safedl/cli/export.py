@@ -1,0 +1,133 @@
+"""`safedl export`: take home the data and the model of a run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from safedl.cli.output import note
+from safedl.errors import NotFoundError, UsageError
+from safedl.workspace import Workspace
+
+OTHER_DATA = (".npy", ".zip", ".gz", ".tar", ".parquet", ".csv", ".json", ".h5", ".hdf5", ".pt", ".pth", ".pkl", ".png")
+"""Endings that ask for something other than an image folder."""
+MENDED = ("defense", "scan")
+
+
+def export(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(help="A run, or an experiment with one that fits; part of the uid will do.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Write its training and test data: an .npz file, or an image folder.")
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Write its model: .safetensors, .pt2 or .onnx.")] = None,
+    indices: Annotated[
+        Path | None, typer.Option(help="List its samples, and what is kept, dropped or relabelled.", metavar="FILE.csv")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are there already.")] = False,
+) -> None:
+    """Take home a run's data, without what was flagged or dropped, and its model."""
+    workspace: Workspace = context.obj
+    if data is None and model is None and indices is None:
+        raise UsageError("nothing to export: name --data OUT, --model OUT or --indices FILE.csv")
+    if data is not None and data.suffix.lower() in OTHER_DATA:
+        raise UsageError(f"--data {data}: data is written as an .npz file or as a folder of images")
+    if data is not None and data.suffix != ".npz" and data.is_file():
+        raise UsageError(f"--data {data}: is a file; name a new folder, or an .npz file")
+    _check_targets([p for p in (data, model, indices) if p is not None], force)
+    uid = find_run(workspace, run, data is not None or indices is not None, model is not None)
+    _write(workspace, uid, data, model, indices, force)
+
+
+def _write(
+    workspace: Workspace, uid: str, data: Path | None, model: Path | None, indices: Path | None, force: bool
+) -> None:
+    from safedl.cli.live import Preparation
+    from safedl.cli.run import saved_request
+    from safedl.pipeline import takeout, takeout_model
+
+    warnings.simplefilter("ignore")  # what exporters say to developers
+    if model is not None:
+        takeout_model.check_format(model)
+        _check_targets(takeout_model.files_of(model), force)
+    experiment = takeout.read_config(workspace, uid).get("experiment")
+    if not experiment:
+        raise NotFoundError(f"run {uid} belongs to no experiment, so its profile is not known")
+    request = saved_request(workspace, experiment)
+    notes: list[str] = []
+    written: list[Path] = []
+    with Preparation() as progress:
+        opened = takeout.open_run(workspace, uid, request, progress)
+        if data is not None or indices is not None:
+            found = takeout.read_data(opened, progress)
+            changes = found.changes
+            moved = sum(found.train.labels[i] != label for i, label in changes.relabelled.items())
+            notes += [
+                f"{len(found.kept)} of {len(found.train)} training images: {len(changes.dropped)} left out, "
+                f"{int(moved)} relabelled",
+                *found.notes,
+            ]
+            if data is not None:
+                notes += takeout.write_data(data, found, progress)
+                written.append(data)
+            if indices is not None:
+                takeout.write_indices(indices, found)
+                written.append(indices)
+        if model is not None:
+            classifier = takeout_model.read_model(opened, progress)
+            notes += takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
+            written += takeout_model.files_of(model)
+    for line in notes:
+        note(line)
+    for path in written:
+        print(path)
+
+
+def find_run(workspace: Workspace, name: str, data: bool, model: bool) -> str:
+    """Return the uid of the run to export. `name`: a uid or part of one, of a run or of an experiment.
+
+    Of an experiment's runs those that mend something come first. Raises `NotFoundError` if there is none or several,
+    `UsageError` for a run without what is asked for.
+    """
+    uid = workspace.find(name)
+    if not workspace.experiment_folder(uid).is_dir():
+        if reason := obstacle(workspace, uid, data, model):
+            raise UsageError(f"run {uid} {reason}")
+        return uid
+    names = workspace.stage_names(uid)
+    fitting = [r for r in workspace.read_plan(uid)["runs"] if obstacle(workspace, r, data, model) is None]
+    mended = [r for r in fitting if (workspace.result(r) or {})["kind"] in MENDED]
+    chosen = mended or fitting
+    if len(chosen) == 1:
+        return str(chosen[0])
+    if not chosen:
+        raise NotFoundError(f"experiment {uid} has no completed run with what is asked for; see: safedl runs ls")
+    listed = ", ".join(f"{r} ({names.get(r, '')})" for r in chosen[:8])
+    raise NotFoundError(f"experiment {uid} has several runs to export; name one: {listed}{', ...' * (len(chosen) > 8)}")
+
+
+def obstacle(workspace: Workspace, uid: str, data: bool, model: bool) -> str | None:
+    """Return why a run's data or model cannot be exported, as the rest of a sentence, or None."""
+    document = workspace.result(uid)
+    if document is None:
+        return "has not completed: it has no result"
+    if document["kind"] == "bound":
+        return "is a bound: it measures, and keeps neither data nor model; export the attack or a defense"
+    if model and not (workspace.run_folder(uid) / "files" / "model.pt").is_file():
+        return "has no model of its own: it examines or attacks another run's; export that one (see: safedl runs show)"
+    return None
+
+
+def _check_targets(paths: Sequence[Path], force: bool) -> None:
+    """Raise `UsageError` for a target that is taken."""
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise UsageError("each thing to export needs a file of its own")
+    for path in paths:
+        if path.is_dir() and (path.suffix in (".npz", ".safetensors", ".pt2", ".onnx", ".csv") or any(path.iterdir())):
+            raise UsageError(f"{path} is a folder that is not empty; folders are not replaced, name a new one")
+        if path.is_file() and not force:
+            raise UsageError(f"{path} exists already; --force replaces it")
