@@ -136,6 +136,7 @@ def _details(
         "false_alarm_rate": settings.false_alarm_rate,
         "suspects": len(found.suspects),
         "samples": len(dataset.train),
+        "fingerprint": dataset.fingerprint,
         "trusted_used": len(dataset.trusted),
         "detectors": {
             o.detector: {"flagged": int(o.flagged.sum()), "classes": [dataset.classes[c] for c in o.classes]}

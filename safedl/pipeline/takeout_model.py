@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from safedl import __version__, catalog
 from safedl.catalog.models import check_params
@@ -103,7 +104,9 @@ def check_format(path: Path) -> None:
         raise UsageError(f"--model {path}: the name must end in {', '.join(_WRITERS)}")
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if path.suffix == ".onnx" and missing:
-        raise UsageError(f"--model {path}: needs {' and '.join(missing)}; install the extra: pip install 'safedl[onnx]'")
+        raise UsageError(
+            f"--model {path}: needs {' and '.join(missing)}; install the extra: pip install 'safedl[onnx]'"
+        )
 
 
 def _write_safetensors(path: Path, model: Classifier, description: Mapping[str, Any]) -> None:
@@ -162,7 +165,7 @@ def to_graph(model: Classifier) -> torch.export.ExportedProgram:
         )
         graph = program.module()
         with torch.no_grad():
-            same = all(torch.allclose(graph(t), model(t), rtol=1e-3, atol=1e-4) for t in trials)
+            same = all(_alike(graph(trial), model(trial)) for trial in trials)
     except Exception as error:
         raise UsageError(
             f"torch.export cannot take this model: {in_a_line(error)}; export it as .safetensors"
@@ -170,3 +173,9 @@ def to_graph(model: Classifier) -> torch.export.ExportedProgram:
     if not same:
         raise UsageError("the exported graph answers otherwise than the model; export it as .safetensors")
     return program
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    """Return whether two answers differ by rounding alone, measured by their size: a guard may scale them up."""
+    scale = float(second.abs().max())
+    return first.shape == second.shape and torch.allclose(first, second, rtol=1e-3, atol=1e-5 * max(scale, 1.0))

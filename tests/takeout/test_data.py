@@ -1,0 +1,212 @@
+"""Exported data: what is in it, that it is read back alike, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from safedl.data.arrays import read_npz
+from safedl.data.folder import read_folder
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.errors import UsageError
+from safedl.pipeline import takeout
+from safedl.progress import SILENT
+from safedl.review import Changes, decide, final_changes, read_decisions, read_suspects
+from tests.takeout.conftest import Place, drive_profile
+
+DETECTOR = "static_patch/activation_clustering"
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_detectors_data_is_exactly_what_it_kept(place: Place, tmp_path: Path, digits: Dataset) -> None:
+    answer = place.export(DETECTOR, "--data", tmp_path / "a.npz", "--indices", tmp_path / "a.csv")
+    assert answer.code == 0 and answer.out.split() == [str(tmp_path / "a.npz"), str(tmp_path / "a.csv")]
+    files = place.workspace.run_folder(place.runs[DETECTOR]) / "files"
+    kept = np.load(files / "kept_indices.npy")
+    truth = np.load(place.workspace.run_folder(place.runs["static_patch"]) / "files" / "poisoning.npz")
+    raw = read_npz(tmp_path / "a.npz")
+    assert raw.train.labels.tolist() == truth["labels"][kept].tolist()
+    assert raw.test is not None and torch.equal(raw.test.images, digits.test.images)
+    assert torch.equal(raw.test.labels, digits.test.labels) and raw.classes == digits.classes
+    # The poisoned images carry the trigger: an attack's own export has all of them.
+    assert place.export("static_patch", "--data", tmp_path / "attacked.npz").code == 0
+    attacked = read_npz(tmp_path / "attacked.npz").train
+    assert attacked.labels.tolist() == truth["labels"].tolist()
+    assert torch.equal(attacked.images[torch.from_numpy(kept)], raw.train.images)
+    patch, pattern = truth["trigger_mask"][0] == 1, np.round(truth["trigger"] * 255)
+    assert patch.any() and len(truth["poisoned_indices"]) > 0
+    assert (attacked.images.numpy()[truth["poisoned_indices"]][:, :, patch] == pattern[:, patch]).all()
+    rows = _rows(tmp_path / "a.csv")
+    assert [int(r["index"]) for r in rows if r["action"] == "kept"] == kept.tolist()
+    assert all(r["new_label"] == ("" if r["action"] == "dropped" else r["given_label"]) for r in rows)
+    assert len(rows) == len(truth["labels"])
+
+
+def test_a_folder_is_read_back_with_the_same_images(place: Place, tmp_path: Path) -> None:
+    assert place.export(DETECTOR, "--data", tmp_path / "a.npz").code == 0
+    assert place.export(DETECTOR, "--data", tmp_path / "images").code == 0
+    array, folder = read_npz(tmp_path / "a.npz"), read_folder(tmp_path / "images", None, SILENT)
+    assert folder.classes == array.classes and array.test is not None and folder.test is not None
+    for first, second in ((array.train, folder.train), (array.test, folder.test)):
+        order = first.labels.argsort(stable=True)  # a folder has one class after the other
+        assert torch.equal(first.images[order], second.images) and torch.equal(first.labels[order], second.labels)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_removes_nothing_is_exported_as_it_was_attacked_and_says_so(place: Place, tmp_path: Path) -> None:
+    answer = place.export("label_flipping/dp_training", "--data", tmp_path / "a.npz")
+    truth = np.load(place.workspace.run_folder(place.runs["label_flipping"]) / "files" / "poisoning.npz")
+    assert "dp_training removes no samples" in answer.err and "as it was attacked" in answer.err
+    assert read_npz(tmp_path / "a.npz").train.labels.tolist() == truth["labels"].tolist()
+    assert truth["labels"].tolist() != truth["original_labels"].tolist()
+    answer = place.export("fgsm/jpeg_preprocessing", "--data", tmp_path / "b.npz")
+    assert "it is clean" in answer.err
+    assert read_npz(tmp_path / "b.npz").train.labels.tolist() == truth["original_labels"].tolist()
+
+
+def test_a_scan_drops_and_relabels_what_was_decided(tmp_path: Path, digits: Dataset) -> None:
+    for label in (3, 1, 7):
+        (tmp_path / "pictures" / f"no. {label}").mkdir(parents=True)
+        members = (digits.train.labels == label).nonzero().flatten()[:40].tolist()
+        for number, index in enumerate(members):
+            pixels = digits.train.images[index, 0].numpy()
+            Image.fromarray(pixels).save(tmp_path / "pictures" / f"no. {label}" / f"{number}.png")
+    profile = f"""
+name: own
+dataset: {{path: "{tmp_path / "pictures"}"}}
+model: {{name: mlp, params: {{hidden_size: 16}}}}
+training: {{epochs: 2, precision: float32}}
+"""
+    place = drive_profile(tmp_path, profile, scan=True)
+    uid = place.runs["scan"]
+    listed = read_suspects(place.workspace.run_folder(uid))
+    decide(place.workspace.results, uid, {**{s.index: "keep" for s in listed[1:]}, 5: "drop", 50: 2})
+    answer = place.export(
+        place.experiment, "--data", tmp_path / "clean.npz", "--indices", tmp_path / "clean.csv",
+        "--model", tmp_path / "model.safetensors",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    changes = final_changes(listed, read_decisions(place.workspace.results, uid))
+    given = read_folder(tmp_path / "pictures", None, SILENT)
+    left = [i for i in range(120) if i not in changes.dropped]
+    raw = read_npz(tmp_path / "clean.npz")
+    assert 5 in changes.dropped and 50 in left
+    assert torch.equal(raw.train.images, given.train.images[left]) and raw.test is None
+    assert raw.train.labels.tolist() == [2 if i == 50 else int(given.train.labels[i]) for i in left]
+    rows = _rows(tmp_path / "clean.csv")
+    assert given.files is not None and given.files[50].startswith("no. 3/")
+    assert rows[50] == {"index": "50", "file": given.files[50], "given_label": "1", "action": "relabelled",
+                        "new_label": "2"}  # fmt: skip
+    assert rows[5]["action"] == "dropped" and rows[5]["new_label"] == ""
+    # Data that has changed since is not what the decisions are about.
+    next((tmp_path / "pictures" / "no. 1").glob("*.png")).unlink()
+    answer = place.export(uid, "--data", tmp_path / "again.npz")
+    assert answer.code == 2 and "has changed since" in answer.err and not (tmp_path / "again.npz").exists()
+
+
+def _change(digits: Dataset, changes: Changes) -> takeout.Data:
+    return takeout.change(digits.train, None, changes, digits)
+
+
+def test_decisions_that_cannot_be_meant_are_refused(digits: Dataset) -> None:
+    with pytest.raises(UsageError, match="sample 999999"):
+        _change(digits, Changes(frozenset({999_999}), {}))
+    with pytest.raises(UsageError, match="gives class 10"):
+        _change(digits, Changes(frozenset(), {0: 10}))
+
+
+def test_a_class_that_would_be_empty_is_refused(digits: Dataset, tmp_path: Path) -> None:
+    nines = frozenset((digits.train.labels == 9).nonzero().flatten().tolist())
+    data = _change(digits, Changes(nines, {}))
+    with pytest.raises(UsageError, match="no sample of class '9'"):
+        takeout.write_data(tmp_path / "a.npz", data, SILENT)
+    takeout.write_indices(tmp_path / "a.csv", data)
+    assert sum(r["action"] == "dropped" for r in _rows(tmp_path / "a.csv")) == len(nines)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_colour_images_and_sources_survive(tmp_path: Path) -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 3, 5, 4), generator=rng, dtype=torch.uint8)
+    labels = torch.tensor([0, 1, 0, 1, 0, 1])
+    data = ImageSet(images, labels, torch.tensor([0, 1, 1, 0, 0, 1]))
+    dataset = Dataset("own", ("cat", "T-shirt/top"), data, data.select(torch.tensor([0])), data, "")
+    taken = takeout.change(data, None, Changes(frozenset({4}), {}), dataset)
+    takeout.write_data(tmp_path / "a.npz", taken, SILENT)
+    raw = read_npz(tmp_path / "a.npz")
+    assert torch.equal(raw.train.images, images[[0, 1, 2, 3, 5]]) and raw.classes == ("cat", "T-shirt/top")
+    assert raw.train.sources is not None and raw.train.sources.tolist() == [0, 1, 1, 0, 1]
+    (note,) = takeout.write_data(tmp_path / "images", taken, SILENT)
+    assert "'T-shirt/top' is 'T-shirt_top'" in note
+    folder = read_folder(tmp_path / "images", None, SILENT)
+    assert folder.classes == ("T-shirt_top", "cat") and torch.equal(folder.train.images, images[[1, 3, 5, 0, 2]])
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [
+        ("../../etc", "etc"), ("a/b", "a_b"), ("a\nb", "a_b"), (".hidden", "hidden"), ("__own", "own"),
+        ("\x1b[2J", "2J"), ("Ä ö.", "Ä ö"), ("x" * 300, "x" * 100),
+    ],
+)  # fmt: skip
+def test_names_of_classes_cannot_leave_the_folder_nor_be_passed_over(name: str, folder: str) -> None:
+    assert takeout.folder_names((name, "other")) == (folder, "other")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("..", "a"), "cannot name a folder"), (("a/b", "a?b"), "would both be the folder 'a_b'"), (("A", "a"), "both")],
+)
+def test_names_that_no_folder_can_have_are_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=f"{message}.*npz"):
+        takeout.folder_names(names)
+
+
+def test_targets_that_are_taken_are_refused(place: Place, tmp_path: Path) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "mine.txt").write_text("mine")
+    (tmp_path / "a.npz").write_text("mine")
+    for target in (full, tmp_path / "a.npz"):
+        answer = place.export("baseline", "--data", target)
+        assert answer.code == 2 and str(target) in answer.err and len(answer.err.splitlines()) == 1
+    assert place.export("baseline", "--data", full, "--force").code == 2
+    assert (full / "mine.txt").read_text() == "mine" and (tmp_path / "a.npz").read_text() == "mine"
+    assert place.export("baseline", "--data", tmp_path / "a.npz", "--force").code == 0
+    assert len(read_npz(tmp_path / "a.npz").train) > 100
+
+
+def test_runs_that_cannot_be_exported_are_refused(place: Place, tmp_path: Path) -> None:
+    target = tmp_path / "out.npz"
+    cases = {
+        "no-such-run": (4, "none"),
+        place.experiment: (4, "several runs to export"),
+        "static_patch/perfect_removal": (2, "is a bound"),
+    }
+    for run, (code, message) in cases.items():
+        answer = place.export(run, "--data", target)
+        assert answer.code == code and message in answer.err, answer
+    assert "nothing to export" in place.export("baseline").err
+    assert "an .npz file or as a folder" in place.export("baseline", "--data", tmp_path / "a.zip").err
+    assert not list(tmp_path.iterdir())
+
+
+def test_poison_that_cannot_be_drawn_again_is_refused(place: Place, tmp_path: Path) -> None:
+    record = place.workspace.run_folder(place.runs["label_flipping"]) / "files" / "poisoning.npz"
+    before = record.read_bytes()
+    arrays = dict(np.load(record))
+    np.savez(record, **{**arrays, "labels": arrays["labels"][::-1]})
+    try:
+        answer = place.export("label_flipping", "--data", tmp_path / "a.npz")
+    finally:
+        record.write_bytes(before)
+    assert answer.code == 2 and "cannot be drawn again" in answer.err and not list(tmp_path.iterdir())

@@ -1,0 +1,203 @@
+"""Exported models answer as ours do, in a process that has nothing of Safe-DL."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from safedl.catalog.settings import ModelSettings
+from safedl.cli.run import saved_request
+from safedl.data.imageset import Dataset
+from safedl.errors import UsageError
+from safedl.models.build import build
+from safedl.models.classifier import Classifier
+from safedl.models.weights import load_weights
+from safedl.pipeline.takeout import open_run
+from safedl.pipeline.takeout_model import read_model, to_graph, write_model
+from safedl.progress import SILENT
+from tests.takeout.conftest import Place, drive_profile
+
+DETECTOR = "static_patch/activation_clustering"
+
+ELSEWHERE = """
+import importlib.abc, json, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("safedl", "tui"):
+            raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import numpy as np, torch
+from safetensors import safe_open
+from torch import nn
+torch.set_num_threads(1)
+
+class Net(nn.Module):
+    def __init__(self, filters, hidden, classes):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(1, filters, 3, padding=1), nn.BatchNorm2d(filters), nn.ReLU(),
+            nn.Conv2d(filters, 2 * filters, 3, padding=1), nn.BatchNorm2d(2 * filters), nn.ReLU(), nn.MaxPool2d(2))
+        self.fc = nn.Sequential(
+            nn.Flatten(), nn.Linear(2 * filters * 16, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+    def forward(self, images):
+        return self.fc(self.conv(images))
+
+def from_description(file):
+    about = json.load(open(file.rpartition(".")[0] + ".json"))
+    with safe_open(file, "pt") as weights:
+        assert json.loads(weights.metadata()["safedl"]) == {k: v for k, v in about.items() if k != "weights"}
+        state = {name: weights.get_tensor(name) for name in weights.keys()}
+    assert about["architecture"] == "cnn" and about["input"]["shape"] == [1, 8, 8]
+    net = Net(about["params"]["conv_filters"], about["params"]["hidden_size"], len(about["classes"])).eval()
+    net.load_state_dict({name.removeprefix("net."): v for name, v in state.items() if name.startswith("net.")})
+    mean, std = (torch.tensor(about[key]).view(1, -1, 1, 1) for key in ("mean", "std"))
+    return lambda images: net((images - mean) / std)
+
+def from_onnx(file):
+    import onnx.reference
+    session = onnx.reference.ReferenceEvaluator(file)
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+loaders = {"pt2": lambda file: torch.export.load(file).module(), "safetensors": from_description, "onnx": from_onnx}
+images, target = torch.from_numpy(np.load(sys.argv[1])), sys.argv[2]
+answers = []
+for file in sys.argv[3:]:
+    model = loaders[file.rpartition(".")[2]](file)
+    with torch.no_grad():
+        first, every = model(images[:1]), model(images)
+    assert torch.allclose(first, every[:1], rtol=1e-3, atol=1e-5 * float(every.abs().max())), file
+    answers.append(every.numpy())
+assert not [name for name in sys.modules if name.split(".")[0] == "safedl"]
+np.save(target, np.stack(answers))
+"""
+"""Loads exported files where our package is refused; a `.safetensors` is built again from its description alone."""
+
+
+def _elsewhere(folder: Path, files: list[Path], images: Tensor) -> Tensor:
+    """Return the logits [F, N, K] that a fresh process computes from exported files."""
+    np.save(folder / "images.npy", images.numpy())
+    words = [folder / "images.npy", folder / "logits.npy", *files]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ELSEWHERE, *map(str, words)],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return torch.from_numpy(np.load(folder / "logits.npy"))
+
+
+def _ours(place: Place, run: str) -> Classifier:
+    uid = place.runs[run]
+    opened = open_run(place.workspace, uid, saved_request(place.workspace, place.experiment), SILENT)
+    return read_model(opened, SILENT)
+
+
+def _alike(first: Tensor, second: Tensor) -> bool:
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-5 * float(second.abs().max()))
+
+
+MODULE = """
+from torch import nn
+def get_model(num_classes, width=4):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.ReLU(), nn.Dropout(0.2), nn.Linear(width, num_classes))
+"""
+OWN = """
+name: own
+dataset: {name: digits, subset: 20}
+model: {name: mine, type: custom, path: mine.py, params: {width: 6}}
+training: {epochs: 1, precision: float32}
+"""
+
+
+def test_a_fresh_process_without_our_package_gives_the_same_answers(
+    place: Place, tmp_path: Path, digits: Dataset
+) -> None:
+    """A detector's model in every format; layers that a defense changed; a guard; a scan of a module's model."""
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = drive_profile(tmp_path, OWN, scan=True)
+    images = digits.test.images[:30].float() / 255
+    exports = [
+        (place, DETECTOR, "a.safetensors"), (place, DETECTOR, "a.pt2"), (place, "label_flipping/dp_training", "b.pt2"),
+        (place, "fgsm/gradient_masking", "c.pt2"), (own, "scan", "d.pt2"),
+    ]  # fmt: skip
+    if importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxscript"):
+        exports.append((place, DETECTOR, "a.onnx"))
+    files = []
+    for where, run, name in exports:
+        answer = where.export(run, "--model", tmp_path / name)
+        assert answer.code == 0 and str(tmp_path / name) in answer.out.split(), answer.err
+        files.append(tmp_path / name)
+    for (where, run, name), given in zip(exports, _elsewhere(tmp_path, files, images), strict=True):
+        assert _alike(given, _ours(where, run)(images)), name
+    # Ours is the model that the run kept, and the guard counts.
+    saved = torch.load(place.workspace.run_folder(place.runs[DETECTOR]) / "files" / "model.pt", weights_only=True)
+    assert all(torch.equal(value, saved[name]) for name, value in _ours(place, DETECTOR).state_dict().items())
+    assert not _alike(_ours(place, "fgsm/gradient_masking")(images), _ours(place, "baseline")(images))
+    assert own.export("scan", "--model", tmp_path / "own.safetensors").code == 0
+    about = json.loads((tmp_path / "own.json").read_text())
+    assert about["module"] == "mine.py" and about["params"] == {"width": 6}
+
+
+def test_a_guard_that_is_no_graph_is_refused_and_its_weights_say_what_is_missing(place: Place, tmp_path: Path) -> None:
+    answer = place.export("fgsm/jpeg_preprocessing", "--model", tmp_path / "a.pt2")
+    assert answer.code == 2 and "JPEG compression is no tensor operation" in answer.err
+    assert not list(tmp_path.iterdir())
+    answer = place.export("fgsm/jpeg_preprocessing", "--model", tmp_path / "a.safetensors")
+    assert answer.code == 0 and "behind jpeg_preprocessing" in answer.err
+    guard = json.loads((tmp_path / "a.json").read_text())["guard"]
+    assert guard["name"] == "jpeg_preprocessing" and guard["params"]["quality"] > 0
+
+
+def test_weights_can_be_read_by_a_profile_again(place: Place, tmp_path: Path, digits: Dataset) -> None:
+    assert place.export(DETECTOR, "--model", tmp_path / "a.safetensors").code == 0
+    fresh = build(ModelSettings(name="cnn", params={"conv_filters": 8, "hidden_size": 32}), digits, 7)
+    load_weights(fresh, tmp_path / "a.safetensors")
+    images = digits.test.images[:5].float() / 255
+    assert torch.allclose(fresh.eval()(images), _ours(place, DETECTOR)(images))
+
+
+def test_refusals(place: Place, tmp_path: Path) -> None:
+    assert "must end in .safetensors, .pt2, .onnx" in place.export("baseline", "--model", tmp_path / "a.pt").err
+    for run in ("label_flipping/per_class_monitoring", "fgsm"):
+        answer = place.export(run, "--model", tmp_path / "a.pt2")
+        assert answer.code == 2 and "no model of its own" in answer.err
+    (tmp_path / "b.json").write_text("mine")
+    answer = place.export("baseline", "--model", tmp_path / "b.safetensors")
+    assert answer.code == 2 and "b.json exists already" in answer.err
+    assert [p.name for p in tmp_path.iterdir()] == ["b.json"]
+
+
+def test_onnx_without_its_extra_says_what_to_install(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "onnx" else find(name, *a))
+    answer = place.export("baseline", "--model", tmp_path / "a.onnx")
+    assert answer.code == 2 and "pip install 'safedl[onnx]'" in answer.err and len(answer.err.splitlines()) == 1
+
+
+class _Wayward(nn.Module):
+    """Decides by the values in the batch, which no graph can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        flat = images.flatten(1)
+        return self.head(flat * 2 if bool(flat.sum() > 0) else flat)
+
+
+def test_a_model_that_torch_cannot_export_is_refused_for_pt2_alone(tmp_path: Path) -> None:
+    model = Classifier(_Wayward(), [0.5], [1.0], (1, 8, 8)).eval()
+    with pytest.raises(UsageError, match="torch.export cannot take this model"):
+        to_graph(model)
+    write_model(tmp_path / "a.safetensors", model, {"guard": None})
+    assert (tmp_path / "a.safetensors").is_file() and (tmp_path / "a.json").is_file()
