@@ -19,7 +19,7 @@ class DatasetSettings(Section):
 
     name: str = Field("digits", description="A built-in data set, or a module that defines get_dataset().")
     type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own data.")
-    path: str | None = Field(None, description="An image folder, an .npz file, or a module.")
+    path: str | None = Field(None, description="An image folder, an .npz or .parquet file, or a module.")
     root: str | None = Field(None, description="Where built-in data sets lie; else SAFEDL_DATA, else a cache folder.")
     subset: int | None = Field(None, ge=1, description="Use at most this many training images per class.")
     download: bool = Field(True, description="Fetch a built-in data set that is not there yet.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,19 @@ _GREY = {"1", "L", "LA", "La", *_DEEP_GREY}
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # refused below, with the file's name
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """The content of an image file that lies inside another file, and what to call it in messages."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def read_images(
-    files: Sequence[Path], shape: tuple[int, int, int] | None, progress: Progress, resize: bool = False
+    files: Sequence[Path | Encoded], shape: tuple[int, int, int] | None, progress: Progress, resize: bool = False
 ) -> Tensor:
     """Return the images in `files` as uint8 [N, C, H, W]: grey (C = 1) if all of them are, else RGB (C = 3).
 
@@ -84,7 +97,7 @@ def is_grey(image: Image.Image) -> bool:
     return image.mode in _GREY
 
 
-def _look(file: Path) -> tuple[tuple[int, int], str]:
+def _look(file: Path | Encoded) -> tuple[tuple[int, int], str]:
     """Return size (width, height) and mode from the file's header."""
     image = _open(file)
     with image:
@@ -96,23 +109,25 @@ def _look(file: Path) -> tuple[tuple[int, int], str]:
         return image.size, image.mode
 
 
-def _open(file: Path) -> Image.Image:
+def _open(file: Path | Encoded) -> Image.Image:
     try:
-        return Image.open(file)
+        return Image.open(BytesIO(file.data) if isinstance(file, Encoded) else file)
     except Exception as error:  # noqa: BLE001 - decoders raise anything
         raise _unreadable(file, error) from None
 
 
-def _decode(file: Path, grey: bool, size: tuple[int, int]) -> Tensor:
+def _decode(file: Path | Encoded, grey: bool, size: tuple[int, int]) -> Tensor:
     try:
-        with Image.open(file) as image:
+        with _open(file) as image:
             image.draft(None, size)  # JPEG: decode at half, a quarter or an eighth where that is enough
             return to_pixels(image, grey, size)
+    except UsageError:
+        raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything
         raise _unreadable(file, error) from None
 
 
-def _unreadable(file: Path, error: Any) -> UsageError:
+def _unreadable(file: Path | Encoded, error: Any) -> UsageError:
     if isinstance(error, Image.DecompressionBombError):
         return UsageError(f"{file} has too many pixels; at most {MAX_PIXELS:,} are read")
     reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__

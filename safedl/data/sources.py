@@ -12,6 +12,7 @@ from safedl.data.builtin import read_builtin
 from safedl.data.folder import read_folder
 from safedl.data.imageset import Raw
 from safedl.data.module import read_module
+from safedl.data.parquet import parquet_files, read_parquet
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import Progress
@@ -32,10 +33,12 @@ def read(
     else:
         catalog.dataset(settings.name)
         return read_builtin(settings, folders, shape, progress)
+    if parquet_files(path):
+        return read_parquet(path, shape, progress)
     if path.is_dir():
         return read_folder(path, shape, progress)
     if path.suffix == ".npz":
         return read_npz(path)
     if path.suffix == ".py":
         return read_module(path, shape, progress)
-    raise UsageError(f"{path} is neither an image folder nor an .npz file nor a module (.py)")
+    raise UsageError(f"{path} is neither an image folder nor an .npz or .parquet file nor a module (.py)")

@@ -197,7 +197,7 @@ class _Wayward(nn.Module):
 
 def test_a_model_that_torch_cannot_export_is_refused_for_pt2_alone(tmp_path: Path) -> None:
     model = Classifier(_Wayward(), [0.5], [1.0], (1, 8, 8)).eval()
-    with pytest.raises(UsageError, match="torch.export cannot take this model"):
+    with pytest.raises(UsageError, match="cannot take this model"):
         to_graph(model)
     write_model(tmp_path / "a.safetensors", model, {"guard": None})
     assert (tmp_path / "a.safetensors").is_file() and (tmp_path / "a.json").is_file()
