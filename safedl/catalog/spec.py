@@ -85,6 +85,8 @@ class DefenseSpec:
     applies_to: tuple[str, ...]
     trusted: str
     """What trusted holdout data is used for; empty if none is used."""
+    from_features: bool = False
+    """Whether labels and features of samples are all that it needs, no images and no model."""
     clean_model: str = ""
     """Why it may look at the clean model; empty if it may not."""
     recipe: str = ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from safedl.models.classifier import Classifier
 from safedl.models.dropout import seed_dropout
 from safedl.models.weights import load_weights
 from safedl.progress import SILENT, Progress
+
+Module = TypeVar("Module", bound=nn.Module)
 
 STATISTICS_SAMPLE = 10_000
 
@@ -40,23 +43,31 @@ def build(
     _check(settings, dataset)
     mean, std = _statistics(dataset)
     module = _module(settings, folders)
-    with _INITIALISATION, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+
+    def make() -> Classifier:
         if module:
             try:
                 net = _user_net(settings, dataset, module, seed, progress)
-                model = Classifier(net, mean, std, dataset.shape)
+                return Classifier(net, mean, std, dataset.shape)
             except (UsageError, KeyboardInterrupt):
                 raise
             except BaseException as error:  # the user's object may fail in any way when it is looked at
                 raise UsageError(f"the model of {module} cannot be used: {in_a_line(error)}") from error
-        else:
-            net = architectures.make(settings.name, dataset.shape, len(dataset.classes), settings.params)
-            _prepare(net, seed)
-            model = Classifier(net, mean, std, dataset.shape)
+        net = architectures.make(settings.name, dataset.shape, len(dataset.classes), settings.params)
+        prepare(net, seed)
+        return Classifier(net, mean, std, dataset.shape)
+
+    model = initialise(make, seed)
     if settings.weights:
         load_weights(model, find(settings.weights, folders, "model.weights"))
     return model
+
+
+def initialise(make: Callable[[], Module], seed: int) -> Module:
+    """Return what `make` draws from torch's global generator, seeded for it alone and left as it was."""
+    with _INITIALISATION, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
 
 
 def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] = ()) -> str:
@@ -107,7 +118,7 @@ def _statistics(dataset: Dataset) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def _prepare(net: nn.Module, seed: int) -> None:
+def prepare(net: nn.Module, seed: int) -> None:
     """Give dropout its own draws, and keep activations from overwriting what hooks have read."""
     seed_dropout(net, seed)
     for module in net.modules():
@@ -130,7 +141,7 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
     if not isinstance(net, nn.Module):
         raise UsageError(f"get_model() of {path} returned {type(net).__name__}, not a torch.nn.Module")
     net = net.to("cpu")
-    _prepare(net, seed)
+    prepare(net, seed)
     images = torch.rand(2, *dataset.shape, generator=torch.Generator().manual_seed(seed))
     try:
         first, second = _trial(net, images), _trial(net, images)

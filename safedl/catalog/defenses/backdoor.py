@@ -117,6 +117,7 @@ DEFENSES: tuple[DefenseSpec, ...] = (
     DefenseSpec(
         name="activation_clustering",
         kind="detect",
+        from_features=True,
         title="Activation clustering",
         summary="Removes samples that form a cluster of their own among the features of their class.",
         paper="Chen et al.: Detecting backdoor attacks on deep neural networks by activation clustering, 2018",
@@ -128,6 +129,7 @@ DEFENSES: tuple[DefenseSpec, ...] = (
     DefenseSpec(
         name="spectral_signatures",
         kind="detect",
+        from_features=True,
         title="Spectral signatures",
         summary="Removes samples far out along the directions that poison adds to the features of a class.",
         paper="Tran, Li, Madry: Spectral signatures, NeurIPS 2018; Hayase et al.: SPECTRE, ICML 2021",
@@ -140,6 +142,7 @@ DEFENSES: tuple[DefenseSpec, ...] = (
     DefenseSpec(
         name="anomaly_detection",
         kind="detect",
+        from_features=True,
         title="Anomaly detection",
         summary="Removes samples that an isolation forest or the local outlier factor finds outlying in feature space.",
         paper="Liu, Ting, Zhou: Isolation forest, ICDM 2008; Breunig et al.: LOF, SIGMOD 2000",

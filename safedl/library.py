@@ -1,0 +1,242 @@
+"""Single methods for one's own tensors and modules: no profile, no workspace, nothing is stored."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar, cast
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from safedl import catalog
+from safedl.attacks import load_poison
+from safedl.attacks.contract import AttackContext, Poisoning
+from safedl.catalog.settings import TrainingSettings
+from safedl.data.arrays import from_mapping
+from safedl.data.imageset import ImageSet
+from safedl.defenses import load
+from safedl.defenses.contract import Detection, Repaired, Scenario
+from safedl.errors import UsageError
+from safedl.models.build import initialise, prepare
+from safedl.models.classifier import Classifier
+from safedl.profile.problems import Problem, validate
+from safedl.training.workbench import Workbench
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def poison(
+    images: Any,
+    labels: Any,
+    attack: str,
+    *,
+    model: nn.Module | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    **params: Any,
+) -> Poisoning:
+    """Poison a training set by an attack of the catalog (`safedl list attacks`), and tell what was done to it.
+
+    `images`: tensor [N, C, H, W] or array [N, H, W(, C)], uint8 or floats in [0, 1]; `labels`: [N], 0 to K - 1, each
+    at least once. `model` is one trained on them, for attacks that need it; for it, `mean` and `std` see `repair`.
+    `params` are the attack's own. Raises `UsageError` for whatever cannot be used, naming it.
+    """
+    spec = catalog.attack(attack)
+    if spec.category not in ("data_poisoning", "backdoor"):
+        raise UsageError(f"poison: {spec.name} attacks at test time; it poisons no training data")
+    data, num_classes = _image_set(images, labels, "poison")
+    checked = _check(spec.params, params, spec.name, num_classes)
+    clean = None
+    if spec.needs_clean_model:
+        if model is None:
+            raise UsageError(f"poison: {spec.name} needs a model trained on these images: give it as model=")
+        clean = _classifier(model, data, num_classes, mean, std, seed, "poison")
+    rng = torch.Generator().manual_seed(seed)
+    return load_poison(spec)(data, checked, AttackContext(rng, num_classes, torch.device(device), clean))
+
+
+def detect(
+    features: Any,
+    labels: Any,
+    detector: str,
+    *,
+    trusted_features: Any = None,
+    trusted_labels: Any = None,
+    seed: int = 0,
+    **params: Any,
+) -> Detection:
+    """Look for poison in features that some model gave, by a detector that needs nothing else.
+
+    `features`: [N, D], as from a penultimate layer; `labels`: [N], the classes given, 0 to K - 1. With the features
+    [M, D] and labels [M] of samples known to be clean most detectors see more; some take at least ten a class.
+    `params` are the detector's own. Raises `UsageError` for whatever cannot be used, naming it.
+    """
+    spec = catalog.defense(detector)
+    if not spec.from_features:
+        able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.from_features)
+        raise UsageError(f"detect: {spec.name} needs more than features; those that do not: {able}")
+    if (trusted_features is None) != (trusted_labels is None):
+        raise UsageError("detect: trusted_features and trusted_labels must come together")
+    values, given = _features(features, labels, "detect: features")
+    if trusted_features is None:
+        known, known_labels = values[:0], given[:0]
+    else:
+        known, known_labels = _features(trusted_features, trusted_labels, "detect: trusted_features")
+    if known.shape[1] != values.shape[1]:
+        raise UsageError(f"detect: {values.shape[1]} features a sample, but {known.shape[1]} a trusted one")
+    num_classes = int(torch.cat([given, known_labels]).max()) + 1
+    checked = _check(spec.params, params, spec.name, num_classes)
+    bench = Workbench(_no_model, "", TrainingSettings(), torch.device("cpu"), seed)
+    scenario = FeatureScenario(
+        data=_without_pixels(given), trusted=_without_pixels(known_labels), classes=_numbers(num_classes),
+        model=cast(Classifier, None), bench=bench, own=values, own_trusted=known,
+    )  # fmt: skip
+    found: Detection = load(spec)(scenario, checked)
+    return found
+
+
+def repair(
+    module: nn.Module,
+    trusted_images: Any,
+    trusted_labels: Any,
+    defense: str,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    fresh: Callable[[], nn.Module] | None = None,
+    training: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    **params: Any,
+) -> Repaired:
+    """Mend a copy of a classifier that may have a backdoor, with images known to be clean; `module` stays as it is.
+
+    The mended module is `.model.net` of the result; `.model` itself takes images in [0, 1]. `module` gives logits
+    [N, K], its last layer is `torch.nn.Linear`; it takes images in [0, 1], or such minus `mean` over `std` (one value
+    per channel). Images and labels are as for `poison`, with samples of all K classes. `fresh` makes an untrained
+    module, for defenses that train one to compare with; without it the layers' own `reset_parameters` do.
+    `training` is a recipe as in a profile (`{"epochs": 20}`). Methods that would look at training images are shown
+    the trusted ones. `params` are the defense's own. Raises `UsageError` for whatever cannot be used, naming it.
+    """
+    spec = catalog.defense(defense)
+    if spec.kind != "repair":
+        able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.kind == "repair")
+        raise UsageError(f"repair: {spec.name} does not mend a model; those that do: {able}")
+    data, num_classes = _image_set(trusted_images, trusted_labels, "repair")
+    checked = _check(spec.params, params, spec.name, num_classes)
+    recipe = _check(TrainingSettings, training or {}, "training", num_classes)
+
+    def build(own_seed: int) -> Classifier:
+        made = initialise(lambda: fresh() if fresh else _reset(module), own_seed)
+        return _classifier(made, data, num_classes, mean, std, own_seed, "repair")
+
+    model = _classifier(module, data, num_classes, mean, std, seed, "repair")
+    bench = Workbench(build, "", recipe, torch.device(device), seed)
+    scenario = Scenario(data, data, _numbers(num_classes), model, bench)
+    found: Repaired = load(spec)(scenario, checked)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureScenario(Scenario):
+    """A scenario of features alone: there are labels, but neither pixels nor a model."""
+
+    own: Tensor
+    own_trusted: Tensor
+
+    def features(self) -> Tensor:
+        """Return the features float32 [N, D] that were given."""
+        return self.own
+
+    def trusted_features(self) -> Tensor:
+        """Return the trusted features float32 [M, D] that were given."""
+        return self.own_trusted
+
+
+def _image_set(images: Any, labels: Any, where: str) -> tuple[ImageSet, int]:
+    raw = from_mapping({"x_train": images, "y_train": labels}, where)
+    return raw.train, len(raw.classes)
+
+
+def _features(values: Any, labels: Any, where: str) -> tuple[Tensor, Tensor]:
+    """Return features float32 [N, D] and labels int64 [N] on the CPU."""
+    try:
+        features = torch.as_tensor(values).detach().to("cpu", torch.float32)
+        given = torch.as_tensor(labels).detach().to("cpu", torch.int64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{where}: cannot be used as numbers: {error}") from None
+    if features.ndim != 2 or given.shape != features.shape[:1] or not len(given):
+        raise UsageError(
+            f"{where}: expected [N, D] and N labels, not {list(features.shape)} and {list(given.shape)} labels"
+        )
+    if not features.isfinite().all():
+        raise UsageError(f"{where}: some are not finite")
+    if int(given.min()) < 0:
+        raise UsageError(f"{where}: labels must be 0 or more, found {int(given.min())}")
+    return features, given
+
+
+def _classifier(
+    module: nn.Module, data: ImageSet, num_classes: int, mean: Sequence[float] | None, std: Sequence[float] | None,
+    seed: int, where: str,
+) -> Classifier:  # fmt: skip
+    """Return a copy of a module as a classifier, in eval mode."""
+    channels, height, width = data.images.shape[1:]
+    net = copy.deepcopy(module).cpu().eval().requires_grad_(True)
+    prepare(net, seed)
+    centre, spread = list(mean or [0.0] * channels), list(std or [1.0] * channels)
+    if not len(centre) == len(spread) == channels:
+        raise UsageError(f"{where}: mean and std need one value for each of the {channels} channels")
+    try:
+        model = Classifier(net, centre, spread, (channels, height, width)).eval()
+        with torch.no_grad():
+            logits = model(torch.full((2, channels, height, width), 0.5))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(f"{where}: the module fails on images {list(data.images.shape[1:])}: {error}") from error
+    if logits.shape != (2, num_classes):
+        raise UsageError(
+            f"{where}: the module gives {list(logits.shape)} for two images, and the labels have {num_classes} classes"
+        )
+    return model
+
+
+def _reset(module: nn.Module) -> nn.Module:
+    """Return a copy of a module with its weights drawn anew. Raises `UsageError` for a layer that does not know how."""
+    made = copy.deepcopy(module)
+    for name, layer in made.named_modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise UsageError(
+                f"repair: this defense trains a fresh model, and layer '{name}' ({type(layer).__name__}) has no "
+                "reset_parameters(); give fresh=, a function that makes an untrained module"
+            )
+    return made
+
+
+def _check(schema: type[Schema], values: Mapping[str, Any], name: str, num_classes: int) -> Schema:
+    """Return checked parameters. Raises `UsageError` with one line for each that is wrong."""
+    problems: list[Problem] = []
+    checked = validate(
+        schema, values, name, problems, what=f"parameter of {name}", others={}, context={"num_classes": num_classes}
+    )
+    if checked is None:
+        raise UsageError("\n".join(f"{problem.path}: {problem.message}" for problem in problems))
+    return checked
+
+
+def _without_pixels(labels: Tensor) -> ImageSet:
+    return ImageSet(torch.zeros(len(labels), 1, 0, 0, dtype=torch.uint8), labels)
+
+
+def _no_model(_seed: int) -> NoReturn:
+    raise UsageError("detect: there are features alone, no model can be trained")
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    return tuple(map(str, range(count)))
