@@ -45,10 +45,12 @@ _PLACES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PLACES:
-        raise AttributeError(f"module 'safedl' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"safedl.{_PLACES[name]}"), name)
+if not TYPE_CHECKING:  # a type checker would take any name for a public one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PLACES:
+            raise AttributeError(f"module 'safedl' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"safedl.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

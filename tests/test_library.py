@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +40,14 @@ def test_the_guides_examples_run_and_do_what_they_say(
             exec(compile(block, str(GUIDE), "exec"), names)
     said = capsys.readouterr().out
     poison, found = names["poisoned"], names["found"]
-    assert f"{int(poison.mask.sum())} of 1797 images carry the trigger" in said
+    assert f"{int(poison.mask.sum())} of {len(poison.data)} images carry the trigger" in said
     assert (found.flagged & poison.mask).sum() > 0.8 * poison.mask.sum()
     assert (found.flagged & ~poison.mask).sum() < 0.1 * (~poison.mask).sum()
     triggered = poison.trigger.apply(poison.data.images).float() / 255
     with torch.no_grad():
         before = (names["model"](triggered).argmax(1) == 7).float().mean()
         right = names["mended"].model.net(names["images"]).argmax(1) == names["labels"]
-    assert before > 0.9 > float(right.float().mean()) - 0.05 and names["asr"] < before
+    assert before > 0.8 and names["asr"] < 0.5 and right.float().mean() > 0.85
     assert "static_patch data_cleaning 0.97" in said
     assert {"kind": "bound", "runs": 2} in names["answer"].as_dicts()
 
@@ -96,8 +97,13 @@ def _features(poison: int = 30) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     return features, labels, bad
 
 
-@pytest.mark.parametrize("detector", ["activation_clustering", "spectral_signatures", "anomaly_detection"])
-@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize(
+    ("detector", "trusted"),
+    [
+        ("activation_clustering", False), ("spectral_signatures", False),
+        ("activation_clustering", True), ("spectral_signatures", True), ("anomaly_detection", True),
+    ],
+)  # fmt: skip
 def test_every_detector_of_features_finds_a_shifted_group(detector: str, trusted: bool) -> None:
     features, labels, bad = _features()
     known: dict[str, Any] = {}
@@ -149,13 +155,14 @@ class _Odd(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         flat = (images.flatten(1) * self.scale).view_as(images)
-        return self.head(self.conv(flat).relu().flatten(1))
+        logits: torch.Tensor = self.head(self.conv(flat).relu().flatten(1))
+        return logits
 
 
 def test_what_cannot_be_used_gets_one_sentence(digits: Dataset) -> None:
     images, labels = digits.trusted.images, digits.trusted.labels
     features, given, _ = _features()
-    calls = {
+    calls: dict[str, Callable[[], Any]] = {
         "unknown attack 'statik'": lambda: safedl.poison(images, labels, "statik"),
         "attacks at test time": lambda: safedl.poison(images, labels, "fgsm"),
         "static_patch.target_class: 99": lambda: safedl.poison(images, labels, "static_patch", target_class=99),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from safedl.errors import UsageError
@@ -70,10 +70,6 @@ def _read_torch(path: Path) -> Any:
 
 def _read_safetensors(path: Path) -> Any:
     try:
-        reader = importlib.import_module("safetensors.torch")
-    except ImportError:
-        raise UsageError(f"model.weights: reading {path} needs the package: pip install safetensors") from None
-    try:
-        return reader.load_file(path)
+        return load_file(path)
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         raise UsageError(f"model.weights: cannot read {path}: {error}") from None

@@ -192,7 +192,7 @@ class _Wayward(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         flat = images.flatten(1)
-        return self.head(flat * 2 if bool(flat.sum() > 0) else flat)
+        logits: Tensor = self.head(flat * 2 if bool(flat.sum() > 0) else flat)
 
 
 def test_a_model_that_torch_cannot_export_is_refused_for_pt2_alone(tmp_path: Path) -> None:
