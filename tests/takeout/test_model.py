@@ -183,6 +183,15 @@ def test_onnx_without_its_extra_says_what_to_install(
     assert answer.code == 2 and "pip install 'safedl[onnx]'" in answer.err and len(answer.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["mlp", "resnet18", "vit"])
+def test_every_architecture_becomes_a_graph_for_any_number_of_images(digits: Dataset, name: str) -> None:
+    model = build(ModelSettings(name=name), digits, 0).eval()
+    graph = to_graph(model).module()
+    images = digits.test.images[:50].float() / 255
+    with torch.no_grad():
+        assert all(_alike(graph(images[:count]), model(images[:count])) for count in (1, 2, 50))
+
+
 class _Wayward(nn.Module):
     """Decides by the values in the batch, which no graph can."""
 
@@ -193,6 +202,7 @@ class _Wayward(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         flat = images.flatten(1)
         logits: Tensor = self.head(flat * 2 if bool(flat.sum() > 0) else flat)
+        return logits
 
 
 def test_a_model_that_torch_cannot_export_is_refused_for_pt2_alone(tmp_path: Path) -> None:
