@@ -129,5 +129,8 @@ def _check_targets(paths: Sequence[Path], force: bool) -> None:
     for path in paths:
         if path.is_dir() and (path.suffix in (".npz", ".safetensors", ".pt2", ".onnx", ".csv") or any(path.iterdir())):
             raise UsageError(f"{path} is a folder that is not empty; folders are not replaced, name a new one")
+        holder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not holder.is_dir():
+            raise UsageError(f"{path}: {holder} is a file, no folder")
         if path.is_file() and not force:
             raise UsageError(f"{path} exists already; --force replaces it")

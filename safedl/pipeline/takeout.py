@@ -9,7 +9,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,10 @@ def open_run(workspace: Workspace, uid: str, request: Request, progress: Progres
 
     Raises `NotFoundError` if its files are not there.
     """
-    lab, _workers = open_lab(workspace, request, request.experiment or "")
+    try:
+        lab, _workers = open_lab(workspace, request, request.experiment or "")
+    except UsageError:  # the run's device is not here; what is exported hardly depends on it
+        lab, _workers = open_lab(workspace, replace(request, device="auto"), request.experiment or "")
     torch.set_num_threads(lab.threads)
     config = read_config(workspace, uid)
     stage = Stage(
@@ -131,7 +134,8 @@ def read_data(run: Run, progress: Progress) -> Data:
         suspects, decisions = read_suspects(run.folder), read_decisions(run.workspace.results, run.uid)
         changes = final_changes(suspects, decisions)
         return change(dataset.train, dataset.files, changes, dataset)
-    train, notes = dataset.train, [f"the {len(dataset.trusted)} trusted images are not part of it"]
+    train, trusted = dataset.train, len(dataset.trusted)
+    notes = [f"the {trusted} trusted images are not part of it"] if trusted else []
     if run.stage.attack is not None and run.stage.category != "evasion":
         train = _poisoning(run, dataset, progress).data
     train = ImageSet(train.images, train.labels, dataset.train.sources)

@@ -24,6 +24,7 @@ from safedl.pipeline.takeout import Run, aside
 from safedl.progress import Progress
 from safedl.reports.files import encode_json
 
+GROUP_NORM = "BatchNorm by GroupNorm, as opacus.validators.ModuleValidator.fix does it"
 BATCHES = (1, 3, 8)
 """Numbers of images at which a graph is compared with the model that it was made from."""
 
@@ -53,7 +54,7 @@ def read_model(run: Run, progress: Progress) -> Classifier:
 
 
 def describe(run: Run, model: Classifier) -> dict[str, Any]:
-    """Return how the model was built, as plain values: enough to build it again without Safe-DL."""
+    """Return how the model was built, as plain values; `params` are those of the architecture."""
     settings = run.lab.model_settings
     own = settings.type == "custom" or settings.path
     description: dict[str, Any] = {
@@ -67,7 +68,7 @@ def describe(run: Run, model: Classifier) -> dict[str, Any]:
         "normalisation": "logits = net((images - mean) / std); the network's weights are named net.*",
         "penultimate_layer": model.penultimate,
         "head": model.head,
-        "group_norm": run.stage.defense == "dp_training",
+        "replaced_layers": GROUP_NORM if run.stage.defense == "dp_training" else None,
         "guard": None,
         "run": run.uid,
         "kind": run.stage.kind,

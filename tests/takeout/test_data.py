@@ -195,6 +195,9 @@ def test_runs_that_cannot_be_exported_are_refused(place: Place, tmp_path: Path) 
     for run, (code, message) in cases.items():
         answer = place.export(run, "--data", target)
         assert answer.code == code and message in answer.err, answer
+    (tmp_path / "file").write_text("")
+    assert "is a file, no folder" in place.export("baseline", "--data", tmp_path / "file" / "a.npz").err
+    (tmp_path / "file").unlink()
     assert "nothing to export" in place.export("baseline").err
     assert "an .npz file or as a folder" in place.export("baseline", "--data", tmp_path / "a.zip").err
     assert not list(tmp_path.iterdir())

@@ -13,9 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from safedl.catalog import DEFENSES
 from safedl.catalog.settings import ModelSettings
 from safedl.cli.run import saved_request
 from safedl.data.imageset import Dataset
+from safedl.defenses import load_wrap
+from safedl.defenses.guard import Guard
 from safedl.errors import UsageError
 from safedl.models.build import build
 from safedl.models.classifier import Classifier
@@ -153,6 +156,18 @@ def test_a_guard_that_is_no_graph_is_refused_and_its_weights_say_what_is_missing
     assert answer.code == 0 and "behind jpeg_preprocessing" in answer.err
     guard = json.loads((tmp_path / "a.json").read_text())["guard"]
     assert guard["name"] == "jpeg_preprocessing" and guard["params"]["quality"] > 0
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in DEFENSES.values() if spec.kind == "guard"])
+def test_every_guard_can_stand_before_a_model_again(name: str, clean_model: Classifier) -> None:
+    guard = load_wrap(DEFENSES[name])(clean_model, DEFENSES[name].params())
+    assert isinstance(guard, Guard) and guard.head == clean_model.head
+    if guard.outside_graph:
+        with pytest.raises(UsageError, match=r"export it as \.safetensors") as caught:
+            to_graph(guard)
+        assert guard.outside_graph in str(caught.value)
+    else:
+        to_graph(guard)
 
 
 def test_weights_can_be_read_by_a_profile_again(place: Place, tmp_path: Path, digits: Dataset) -> None:
