@@ -58,29 +58,24 @@ def _write(
     if not experiment:
         raise NotFoundError(f"run {uid} belongs to no experiment, so its profile is not known")
     request = saved_request(workspace, experiment)
-    notes: list[str] = []
-    written: list[Path] = []
     with Preparation() as progress:
         opened = takeout.open_run(workspace, uid, request, progress)
-        if data is not None or indices is not None:
-            found = takeout.read_data(opened, progress)
-            changes = found.changes
-            moved = sum(found.train.labels[i] != label for i, label in changes.relabelled.items())
-            notes += [
-                f"{len(found.kept)} of {len(found.train)} training images: {len(changes.dropped)} left out, "
-                f"{int(moved)} relabelled",
-                *found.notes,
-            ]
-            if data is not None:
-                notes += takeout.write_data(data, found, progress)
-                written.append(data)
-            if indices is not None:
-                takeout.write_indices(indices, found)
-                written.append(indices)
-        if model is not None:
+        if model is not None:  # first, because it is what may be refused
             classifier = takeout_model.read_model(opened, progress)
-            notes += takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
-            written += takeout_model.files_of(model)
+            notes = takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
+            _tell(takeout_model.files_of(model), notes)
+        if data is None and indices is None:
+            return
+        found = takeout.read_data(opened, progress)
+        _tell((), (takeout.summary(found), *found.notes))
+        if data is not None:
+            _tell((data,), takeout.write_data(data, found, progress))
+        if indices is not None:
+            takeout.write_indices(indices, found)
+            _tell((indices,))
+
+
+def _tell(written: Sequence[Path], notes: Sequence[str] = ()) -> None:
     for line in notes:
         note(line)
     for path in written:

@@ -170,6 +170,15 @@ def change(
     return Data(train, kept, keep.nonzero().flatten(), changes, dataset.test, classes, files, notes)
 
 
+def summary(data: Data) -> str:
+    """Return in one line how much of the training data is left."""
+    moved = sum(int(data.train.labels[index]) != label for index, label in data.changes.relabelled.items())
+    return (
+        f"{len(data.kept)} of {len(data.train)} training images: {len(data.changes.dropped)} left out, "
+        f"{moved} relabelled"
+    )
+
+
 def _check_fingerprint(run: Run, dataset: Dataset) -> None:
     known = next((d["fingerprint"] for d in (run.document, *run.parents) if d.get("fingerprint")), None)
     if known is not None and known != dataset.fingerprint:

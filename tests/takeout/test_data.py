@@ -95,6 +95,7 @@ training: {{epochs: 2, precision: float32}}
         "--model", tmp_path / "model.safetensors",
     )  # fmt: skip
     assert answer.code == 0, answer.err
+    assert "1 relabelled" in answer.err
     changes = final_changes(listed, read_decisions(place.workspace.results, uid))
     given = read_folder(tmp_path / "pictures", None, SILENT)
     left = [i for i in range(120) if i not in changes.dropped]
