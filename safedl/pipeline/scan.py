@@ -64,25 +64,32 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
         pattern, mask, size = reconstruct(judged, found.target_classes[0])
         name = dataset.classes[found.target_classes[0]]
         sizes.append(f"The smallest trigger found that calls class '{name}' covers {size:.1%} of the image.")
-    suspects = rank(found, dataset)
-    model = bench.fit(dataset.train.select(found.unsuspected), phase="train without suspects") if suspects else trained
+    model, proposed = trained, torch.zeros(0, dtype=torch.int64)
+    if len(found.suspects):
+        model = bench.fit(dataset.train.select(found.unsuspected), phase="train without suspects")
+        proposed = bench.predict(model, dataset.train.images[found.suspects]).argmax(1)
+    suspects = rank(found, proposed, dataset)
     details = _details(found, inspection, dataset, settings, sizes)
     return Scanned(found, inspection, suspects, trained, model, details, pattern, mask)
 
 
-def rank(found: Examination, dataset: Dataset) -> tuple[Suspect, ...]:
-    """Return the suspects, those of the most certain groups, with the highest scores and most detectors first."""
+def rank(found: Examination, proposed: Tensor, dataset: Dataset) -> tuple[Suspect, ...]:
+    """Return the suspects, those of the most certain groups, with the highest scores and most detectors first.
+
+    `proposed`: int64 [S], the class that a model trained without them gives each, in the order of `found.suspects`.
+    """
     entries = []
+    answers = dict(zip(found.suspects.tolist(), proposed.tolist(), strict=True))
     for number, group in enumerate(found.groups):
         for index in group.members.tolist():
             pointing = [o for o in found.opinions if bool(o.flagged[index])]
-            given, proposed = int(dataset.train.labels[index]), int(found.proposed[index])
+            given, answer = int(dataset.train.labels[index]), answers[index]
             entries.append(
                 Suspect(
                     index=index,
                     file=dataset.files[index] if dataset.files else None,
                     given_label=given,
-                    proposed_label=proposed if proposed not in (-1, given) else None,
+                    proposed_label=answer if answer != given else None,
                     score=round(max(float(o.scores[index]) for o in pointing or found.opinions), 6),
                     detectors=tuple(o.detector for o in pointing),
                     group=number,

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from safedl.data.split import by_class
 from safedl.defenses import trusted_space
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
+from safedl.scan import traits
 from safedl.scan.opinions import BACKDOOR, FOLDS, Opinion, ask
-from safedl.training.fit import to_float
 
 MOVED = 0.8
 """Share of a group that a model trained without it takes for other classes, from which it is said to be of others."""
@@ -22,8 +21,6 @@ CALLS = 0.5
 """Share of other images that what a group has in common must send to its class, to be called a trigger."""
 CONTRADICTED = 0.5
 """Share of a group whose labels contradict unseeing models, from which it is wrong labels and no trigger's work."""
-SAMPLE = 1000
-"""Images that a group's common trait is tried on."""
 NOISE = 0.05
 """Estimated share of wrong labels from which a set is suspicious without trusted images: hard ones look wrong too."""
 EXCESS = 0.01
@@ -36,8 +33,6 @@ LEAST = 5
 """Images from which a group is one: fewer are outliers, as every class has some."""
 PROBE = 50
 """Images of each class that triggers are reconstructed on, where there is no trusted data."""
-
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -58,13 +53,12 @@ class Group:
 class Examination:
     """What a scan found in a data set.
 
-    `opinions` in the order they were asked; `proposed`: int64 [N], the class that a model trained without the
-    suspects gives each sample, or -1 where it was not asked.
+    `opinions` in the order they were asked; `samples`: how many the set has; `trusted`: whether there was trusted data.
     """
 
     groups: tuple[Group, ...]
     opinions: tuple[Opinion, ...]
-    proposed: Tensor
+    samples: int
     trusted: bool
     dismissed: tuple[str, ...] = field(default=())
     """Sentences on what was looked into and found harmless."""
@@ -83,7 +77,7 @@ class Examination:
     @property
     def unsuspected(self) -> Tensor:
         """A mask bool [N] of the samples that are in no group."""
-        clean = torch.ones(len(self.proposed), dtype=torch.bool)
+        clean = torch.ones(self.samples, dtype=torch.bool)
         clean[self.suspects] = False
         return clean
 
@@ -99,15 +93,13 @@ class Examination:
 class _Pointed:
     """A class that detectors point at.
 
-    `positions`: int64 [n] of its samples; `inside`: bool [n], what is flagged; `nearness`: float [n], how far a sample
-    lies on their side; `by`: the detectors' names. `moved`, `calls`, `contradicted`: shares in [0, 1], see `MOVED`,
-    `CALLS`, `CONTRADICTED`.
+    `positions`: int64 [n] of its samples; `inside`: bool [n], what is flagged; `by`: the detectors' names; `moved`,
+    `calls`, `contradicted`: shares in [0, 1], see `MOVED`, `CALLS`, `CONTRADICTED`.
     """
 
     label: int
     positions: Tensor
     inside: Tensor
-    nearness: Tensor
     by: tuple[str, ...]
     moved: float = 0.0
     calls: float = 0.0
@@ -123,18 +115,13 @@ class _Pointed:
         """Whether what they have in common calls their class."""
         return self.calls >= CALLS
 
-    @property
-    def near(self) -> Tensor:
-        """Positions of what is flagged and of that half of the rest which lies nearer to it: none is surely clean."""
-        return self.positions[self.inside | (self.nearness > self.nearness[~self.inside].median())]
-
 
 def examine(scenario: Scenario, rate: float) -> Examination:
     """Examine a training set; `scenario.model` was trained on all of it.
 
     Backdoors show in the features of their class, wrong labels in the predictions of models that have not seen the
     sample. With trusted images a class is suspicious if a group of it holds none of them. Without, a group counts if
-    what its images have in common calls their class from other images, too (`transplanted`).
+    what its images have in common calls their class from other images, too (`safedl.scan.traits`).
     Raises `UsageError` if there are trusted images, but too few of a class.
     """
     trusted = len(scenario.trusted) > 0
@@ -149,19 +136,9 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     labels = ask(scenario, "data_cleaning", rate, trusted=trusted, folds=FOLDS)
     # Without trusted images the other two rank, but cannot tell whether there is anything to find.
     judges = backdoor if trusted else backdoor[:1]
-    pointed = _point(scenario, judges)
     candidates = torch.stack([o.flagged for o in (*judges, labels)]).any(0)
     proposed = _reclassify(scenario, candidates)
-    pointed = [
-        replace(
-            found,
-            moved=float((proposed[found.members] != found.label).float().mean()),
-            calls=transplanted(scenario, found.members, proposed, ~candidates),
-            contradicted=float(labels.flagged[found.members].float().mean()),
-        )
-        for found in pointed
-    ]
-    pointed, proposed = _complete(scenario, pointed, candidates, proposed, rate)
+    pointed = [_try(scenario, found, proposed, candidates, labels, rate) for found in _point(scenario, judges)]
     groups, dismissed = _backdoor_groups(scenario, pointed, trusted)
     taken = torch.zeros(len(candidates), dtype=torch.bool)
     for group in groups:
@@ -170,7 +147,7 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     opinions = [*backdoor, labels]
     if trusted and groups:
         opinions.append(_influence(scenario, candidates, rate))
-    return Examination(tuple(groups), tuple(opinions), proposed, trusted, tuple(dismissed))
+    return Examination(tuple(groups), tuple(opinions), len(scenario.data), trusted, tuple(dismissed))
 
 
 def probe(scenario: Scenario, found: Examination) -> Scenario:
@@ -203,73 +180,32 @@ def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
         positions = own.nonzero().flatten()
         inside = torch.stack([o.flagged for o in pointing]).any(0)[own]
         if LEAST <= int(inside.sum()) <= len(inside) - LEAST:
-            nearness = towards(scenario.features()[own], inside)
-            found.append(_Pointed(label, positions, inside, nearness, tuple(o.detector for o in pointing)))
+            found.append(_Pointed(label, positions, inside, tuple(o.detector for o in pointing)))
     return found
 
 
-def towards(features: Tensor, inside: Tensor) -> Tensor:
-    """Return how far samples [n, D] lie on the side of those `inside` (bool [n]), float [n]: a linear discriminant.
+def _try(
+    scenario: Scenario, found: _Pointed, proposed: Tensor, candidates: Tensor, labels: Opinion, rate: float
+) -> _Pointed:
+    """Return what is pointed at with what speaks for and against it, and with what detectors left outside.
 
-    Its covariance is shrunk after Ledoit and Wolf.
+    Clusters leave some of their poison out, and ten images keep a backdoor alive: what carries a trigger joins.
     """
-    border = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features.numpy(), inside.numpy())
-    return torch.from_numpy(border.decision_function(features.numpy())).float()
-
-
-def _complete(
-    scenario: Scenario, pointed: Sequence[_Pointed], candidates: Tensor, proposed: Tensor, rate: float
-) -> tuple[list[_Pointed], Tensor]:
-    """Return what is pointed at with what detectors left outside, and what samples are taken for, int64 [N].
-
-    Clusters leave some of their poison out, and ten images keep a backdoor alive. So where a group turned out to be
-    of other classes, a model is trained without the half of the class that lies nearer to it, too: what this takes
-    for another class joins, if it lies further on the group's side than all but the share `rate` of what it does not.
-    """
-    foreign = [found for found in pointed if found.moved >= MOVED and found.is_trigger]
-    if not foreign:
-        return list(pointed), proposed
-    wider = candidates.clone()
-    for found in foreign:
-        wider[found.near] = True
-    again = _reclassify(scenario, wider)
-    completed = []
-    for found in pointed:
-        elsewhere = again[found.positions] != found.label
-        usual = found.nearness[~found.inside & ~elsewhere]
-        if found in foreign and len(usual):
-            joins = elsewhere & (found.nearness > usual.quantile(1 - rate))
-            found = replace(found, inside=found.inside | joins)  # noqa: PLW2901
-        completed.append(found)
-    return completed, torch.where(again >= 0, again, proposed)
-
-
-def transplanted(scenario: Scenario, members: Tensor, proposed: Tensor, clean: Tensor) -> float:
-    """Return the share of other images that a group's common trait sends to the group's class, in [0, 1].
-
-    The trait is the mean difference between the group's images and the mean image of the classes that a model trained
-    without them takes them for: what is left when their subjects are averaged out. A trigger is just that, whether it
-    is a patch, blended in, or a pattern over right labels; what is natural to some images of a class is not enough to
-    call it. `members`: positions int64; `proposed`: classes int64 [N]; `clean`: bool [N], what may be averaged.
-    """
-    data = scenario.data
-    label = int(data.labels[members[0]])
-    means = torch.stack(
-        [
-            to_float(data.images[clean & (data.labels == c)][:SAMPLE], CPU).mean(0)
-            if bool((clean & (data.labels == c)).any())
-            else torch.zeros(data.images.shape[1:])
-            for c in range(scenario.num_classes)
-        ]
+    data, members = scenario.data, found.members
+    if (proposed[members] < 0).any():
+        return found  # nothing was left to train a model on
+    means = traits.class_means(data, ~candidates, scenario.num_classes)
+    trait = traits.common_trait(data.images[members], proposed[members], means)
+    tried = replace(
+        found,
+        moved=float((proposed[members] != found.label).float().mean()),
+        calls=traits.share_called(scenario, trait, found.label, ~candidates),
+        contradicted=float(labels.flagged[members].float().mean()),
     )
-    chosen = members[:SAMPLE]
-    trait = (to_float(data.images[chosen], CPU) - means[proposed[chosen]]).mean(0)
-    others = (clean & (data.labels != label)).nonzero().flatten()
-    others = others[torch.randperm(len(others), generator=scenario.rng("transplant"))[:SAMPLE]]
-    if not len(others):
-        return 0.0
-    images = (to_float(data.images[others], CPU) + trait).clamp(0, 1)
-    return float((scenario.bench.predict(scenario.model, images).argmax(1) == label).float().mean())
+    if not tried.is_trigger:
+        return tried
+    carriers = traits.carriers(data, found.positions, found.inside, means, trait, rate)
+    return replace(tried, inside=found.inside | carriers)
 
 
 def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: bool) -> tuple[list[Group], list[str]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
-from safedl.scan.examine import Examination, examine, probe, towards, transplanted
+from safedl.scan.examine import Examination, examine, probe
 from safedl.scan.inspect import inspect
 from tests.defenses.conftest import Backdoored
 from tests.defenses.flips import flip, scenario, without_trusted
@@ -42,8 +42,6 @@ def test_a_patch_is_found_with_its_target(backdoored: Backdoored, trusted: bool)
     assert recall >= 0.95 and precision >= 0.9
     names = [o.detector for o in result.opinions]
     assert ("influence_functions" in names) == trusted
-    truth = backdoored.dataset.train.labels[backdoored.mask]
-    assert float((result.proposed[backdoored.mask] == truth).float().mean()) >= 0.8
 
 
 @pytest.mark.parametrize("trusted", [True, False])
@@ -62,30 +60,11 @@ def test_wrong_labels_are_listed(digits: Dataset, trusted: bool) -> None:
     assert recall >= 0.7 and precision >= 0.8
 
 
-def test_what_a_group_has_in_common_calls_its_class_only_if_it_is_a_trigger(backdoored: Backdoored) -> None:
-    suspects, mask = backdoored.scenario, backdoored.mask
-    truth = backdoored.dataset.train.labels
-    assert transplanted(suspects, mask.nonzero().flatten(), truth, ~mask) >= 0.9
-    natural = ((suspects.data.labels == 1) & ~mask).nonzero().flatten()
-    bright = natural[suspects.data.images[natural].float().mean((1, 2, 3)).argsort()[-20:]]
-    assert transplanted(suspects, bright, truth, ~mask) <= 0.3
-
-
 def test_too_few_trusted_images_of_a_class_are_refused(clean_scenario: Scenario) -> None:
     trusted = clean_scenario.trusted
     few = trusted.select((trusted.labels != 3) | (torch.arange(len(trusted)) < 30))
     with pytest.raises(UsageError, match=r"trusted images: \d of class '3'; give at least 10 of each class"):
         examine(replace(clean_scenario, trusted=few), RATE)
-
-
-def test_a_discriminant_points_to_the_planted_side() -> None:
-    rng = torch.Generator().manual_seed(0)
-    features = torch.randn(200, 20, generator=rng)
-    planted = torch.arange(200) < 40
-    features[planted, 3] += 6
-    seen = planted & (torch.arange(200) >= 8)  # the detector left eight outside
-    nearness = towards(features, seen)
-    assert nearness[planted].min() > nearness[~planted].quantile(0.95)
 
 
 def test_a_trigger_is_reconstructed_in_a_patched_model_and_not_in_a_clean_one(

@@ -1,0 +1,58 @@
+"""What images have in common, and who carries it."""
+
+from __future__ import annotations
+
+import torch
+
+from safedl.data.imageset import ImageSet
+from safedl.scan.traits import amounts, carriers, class_means, common_trait, share_called
+from tests.defenses.conftest import Backdoored
+
+
+def marked() -> tuple[ImageSet, torch.Tensor, torch.Tensor]:
+    """Return three classes of noisy squares; thirty of class 1 and 2 carry a faint wave and the label 0."""
+    rng = torch.Generator().manual_seed(0)
+    truth = torch.arange(3).repeat_interleave(100)
+    images = 100 + 20 * torch.randn(300, 1, 8, 8, generator=rng)
+    images[truth == 1, :, :4] += 60
+    images[truth == 2, :, :, :4] += 60
+    wave = 25 * torch.sin(torch.arange(8.0) * 2.5).expand(1, 8, 8)
+    carrying = torch.zeros(300, dtype=torch.bool)
+    carrying[100:115] = carrying[200:215] = True
+    images[carrying] += wave
+    labels = truth.masked_fill(carrying, 0)
+    return ImageSet(images.clamp(0, 255).to(torch.uint8), labels), truth, carrying
+
+
+def test_the_trait_is_what_was_put_on_all_of_them() -> None:
+    data, truth, carrying = marked()
+    means = class_means(data, ~carrying, 3)
+    trait = common_trait(data.images[carrying], truth[carrying], means)
+    wave = 25 / 255 * torch.sin(torch.arange(8.0) * 2.5).expand(1, 8, 8)
+    assert torch.corrcoef(torch.stack([trait.flatten(), wave.flatten()]))[0, 1] >= 0.9
+    carried = amounts(data.images, means, trait)
+    assert abs(float(carried[carrying].mean()) - 1) <= 0.1
+    assert abs(float(carried[~carrying].mean())) <= 0.1
+
+
+def test_what_a_detector_left_outside_joins() -> None:
+    data, truth, carrying = marked()
+    positions = (data.labels == 0).nonzero().flatten()
+    seen = carrying.clone()
+    seen[110:115] = False
+    means = class_means(data, ~seen, 3)
+    trait = common_trait(data.images[seen], truth[seen], means)
+    found = carriers(data, positions, seen[positions], means, trait, 0.01)
+    assert found[carrying[positions]].float().mean() >= 0.9
+    assert found[~carrying[positions]].float().mean() <= 0.02
+
+
+def test_a_trigger_calls_its_class_and_what_is_natural_does_not(backdoored: Backdoored) -> None:
+    suspects, mask, truth = backdoored.scenario, backdoored.mask, backdoored.dataset.train.labels
+    means = class_means(suspects.data, ~mask, 10)
+    trigger = common_trait(suspects.data.images[mask], truth[mask], means)
+    assert share_called(suspects, trigger, backdoored.target, ~mask) >= 0.9
+    natural = ((suspects.data.labels == 1) & ~mask).nonzero().flatten()
+    bright = natural[suspects.data.images[natural].float().mean((1, 2, 3)).argsort()[-20:]]
+    style = common_trait(suspects.data.images[bright], truth[bright], means)
+    assert share_called(suspects, style, 1, ~mask) <= 0.3
