@@ -31,7 +31,7 @@ from safedl.defenses.contract import Detection, Findings, Scenario
 from safedl.evaluation import metrics
 from safedl.models.build import build
 from safedl.models.classifier import Classifier
-from safedl.training.workbench import CROSS_ENTROPY, NamedLoss, Workbench
+from safedl.training.workbench import CROSS_ENTROPY, NamedLoss, NamedObjective, Workbench
 
 BATCH = 64
 CPU = torch.device("cpu")
@@ -63,6 +63,7 @@ class PlainBench(Workbench):
         *,
         model: Classifier | None = None,
         loss: NamedLoss = CROSS_ENTROPY,
+        objective: NamedObjective | None = None,
         phase: str = "train",
         seed: int | None = None,
         after_step: Callable[[], None] | None = None,
@@ -83,7 +84,10 @@ class PlainBench(Workbench):
         for _epoch in range(settings.epochs):
             for images, labels in loader:
                 optimizer.zero_grad()
-                loss.function(model(images), labels).backward()
+                if objective:
+                    objective.function(model, images, labels, order)[1].backward()
+                else:
+                    loss.function(model(images), labels).backward()
                 optimizer.step()
                 if after_step:
                     after_step()
