@@ -10,11 +10,11 @@ import typer
 from safedl.cli.output import note, print_json, print_rows
 from safedl.cli.run import Device, NoCache, carry_out, leave_as
 from safedl.errors import IncompleteError, UsageError
-from safedl.review import SUSPECTS, Suspect, read_suspects
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
     from safedl.pipeline.driver import Request
+    from safedl.review import Suspect
 
 SHOWN = 10
 
@@ -88,6 +88,8 @@ def conclude_scan(workspace: Workspace, request: Request, json: bool) -> NoRetur
 
 def tell(workspace: Workspace, uid: str, json: bool) -> int:
     """Print what a scan found and return the exit code: 3 if it found something."""
+    from safedl.review import SUSPECTS, read_suspects
+
     document = workspace.result(uid)
     if document is None:
         raise IncompleteError(f"run {uid} has no result")
