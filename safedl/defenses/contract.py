@@ -72,8 +72,8 @@ class Scenario:
 class Detection:
     """`scores`: float [N], higher is more suspicious; `flagged`: bool [N], what to remove.
 
-    `reference`: scores float [M] of trusted images by the same measure, each judged as if it were not trusted: what
-    clean images score. None where there are none.
+    `reference`: scores float [M] of trusted images by the same measure, each judged as if it were not trusted, maybe
+    more than once: what clean images score. None where there are none.
     """
 
     scores: Tensor

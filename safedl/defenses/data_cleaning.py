@@ -67,7 +67,8 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
     }
     if params.method == "loss_filtering":
         scores = log_odds(cooled.logits, labels, counts)
-        reference = log_odds(cooled.trusted[0], trusted, counts)
+        # By every model: one that failed to learn a class must not make that class look wrong.
+        reference = log_odds(cooled.trusted.flatten(0, 1), trusted.repeat(len(cooled.trusted)), counts)
         return Detection(scores, scores > np.log(threshold), details, reference)
     scores = trusted_z(cooled, labels, trusted)
     likely = highest_in_class(scores, labels, CAP * _wrong(counts))
