@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -118,17 +119,12 @@ def tell(workspace: Workspace, uid: str, json: bool) -> int:
 def _object(document: dict[str, Any], suspects: list[Suspect]) -> dict[str, Any]:
     keys = ("verdict", "data_verdict", "evidence", "dismissed", "limits", "target_classes", "false_alarm_rate",
             "samples", "trusted_used", "detectors")  # fmt: skip
-    listed = [
-        {"index": s.index, "file": s.file, "given_label": s.given_label, "proposed_label": s.proposed_label,
-         "score": s.score, "detectors": list(s.detectors), "group": s.group}
-        for s in suspects
-    ]  # fmt: skip
     return {
         **{key: document[key] for key in keys},
         "model": document.get("model_scan"),
         "classes": document["class_names"],
         "run": document["uid"],
-        "suspicious": listed,
+        "suspicious": [asdict(suspect) for suspect in suspects],
     }
 
 

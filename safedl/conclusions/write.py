@@ -77,8 +77,8 @@ def _write_pictures(folder: Path, drawn: Mapping[str, Drawing]) -> None:
     """Draw what is not there yet: a repeated run would spend most of its time on pictures that stay the same."""
     keys = {name: drawing.key for name, drawing in drawn.items()}
     try:
-        there = json.loads((folder / KEYS).read_text())
-    except (OSError, ValueError):
+        there = dict(json.loads((folder / KEYS).read_text()))
+    except (OSError, ValueError, TypeError):
         there = {}
     for name, drawing in drawn.items():
         if there.get(name) != keys[name] or not (folder / name).exists():

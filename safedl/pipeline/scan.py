@@ -29,15 +29,13 @@ SHEET = 48
 
 @dataclass(frozen=True)
 class Scanned:
-    """A finished scan: `model` is trained without the suspects, `trained` on everything.
+    """A finished scan: `model` is trained without the suspects.
 
     `pattern` [C, H, W] and `mask` [1, H, W] are a reconstructed trigger in [0, 1], or None.
     """
 
     examination: Examination
-    inspection: Inspection | None
     suspects: tuple[Suspect, ...]
-    trained: Classifier
     model: Classifier
     details: Mapping[str, Any]
     pattern: Tensor | None
@@ -70,7 +68,7 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
         proposed = bench.predict(model, dataset.train.images[found.suspects]).argmax(1)
     suspects = rank(found, proposed, dataset)
     details = _details(found, inspection, dataset, settings, sizes)
-    return Scanned(found, inspection, suspects, trained, model, details, pattern, mask)
+    return Scanned(found, suspects, model, details, pattern, mask)
 
 
 def rank(found: Examination, proposed: Tensor, dataset: Dataset) -> tuple[Suspect, ...]:

@@ -138,7 +138,8 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     judges = backdoor if trusted else backdoor[:1]
     candidates = torch.stack([o.flagged for o in (*judges, labels)]).any(0)
     proposed = _reclassify(scenario, candidates)
-    pointed = [_try(scenario, found, proposed, candidates, labels, rate) for found in _point(scenario, judges)]
+    means = traits.class_means(scenario.data, ~candidates, scenario.num_classes)
+    pointed = [_try(scenario, found, proposed, ~candidates, means, labels, rate) for found in _point(scenario, judges)]
     groups, dismissed = _backdoor_groups(scenario, pointed, trusted)
     taken = torch.zeros(len(candidates), dtype=torch.bool)
     for group in groups:
@@ -185,7 +186,7 @@ def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
 
 
 def _try(
-    scenario: Scenario, found: _Pointed, proposed: Tensor, candidates: Tensor, labels: Opinion, rate: float
+    scenario: Scenario, found: _Pointed, proposed: Tensor, clean: Tensor, means: Tensor, labels: Opinion, rate: float
 ) -> _Pointed:
     """Return what is pointed at with what speaks for and against it, and with what detectors left outside.
 
@@ -194,12 +195,11 @@ def _try(
     data, members = scenario.data, found.members
     if (proposed[members] < 0).any():
         return found  # nothing was left to train a model on
-    means = traits.class_means(data, ~candidates, scenario.num_classes)
     trait = traits.common_trait(data.images[members], proposed[members], means)
     tried = replace(
         found,
         moved=float((proposed[members] != found.label).float().mean()),
-        calls=traits.share_called(scenario, trait, found.label, ~candidates),
+        calls=traits.share_called(scenario, trait, found.label, clean),
         contradicted=float(labels.flagged[members].float().mean()),
     )
     if not tried.is_trigger:
