@@ -18,9 +18,7 @@ from torch import Tensor
 from safedl.catalog.defenses.poisoning import DataCleaningParams
 from safedl.defenses.contract import Detection, Scenario
 from safedl.defenses.trusted import require_trusted
-from safedl.training.losses import generalized_cross_entropy
 from safedl.training.predict import sample_losses
-from safedl.training.workbench import CROSS_ENTROPY, NamedLoss
 
 TEMPERATURES = torch.logspace(-1, 1.5, 60)
 CAP = 1.2
@@ -53,10 +51,10 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
         return _without_trusted(scenario, params.folds, threshold)
     require_trusted(scenario, "data_cleaning")
     labels, trusted = scenario.data.labels, scenario.trusted.labels
-    first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), params.folds, CROSS_ENTROPY, "first")
+    first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), params.folds, "first")
     wrong = _wrong(label_counts(first, labels, trusted))
     kept = ~highest_in_class(sample_losses(first.logits, labels), labels, wrong)
-    second = _cross_fit(scenario, kept, params.folds, generalized_cross_entropy(), "second")
+    second = _cross_fit(scenario, kept, params.folds, "second")
     counts = label_counts(second, labels, trusted)
     cooled = _calibrate(second, trusted)
     details: dict[str, Any] = {
@@ -78,7 +76,7 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
 def _without_trusted(scenario: Scenario, folds: int, threshold: float) -> Detection:
     """Judge labels by a mixture: within each class a share of them is wrong and says nothing about the image."""
     everything = torch.ones(len(scenario.data), dtype=torch.bool)
-    logits = _cross_fit(scenario, everything, folds, CROSS_ENTROPY, "first").logits
+    logits = _cross_fit(scenario, everything, folds, "first").logits
     odds, shares = mixture_odds(logits, scenario.data.labels)
     counts = torch.bincount(scenario.data.labels, minlength=len(shares)).double()
     noise = float((shares * counts).sum() / counts.sum())
@@ -162,7 +160,7 @@ def trusted_z(evidence: Evidence, labels: Tensor, trusted: Tensor) -> Tensor:
     return (sample_losses(evidence.logits, labels) - mean[labels]) / spread.clamp_min(1e-3)[labels]
 
 
-def _cross_fit(scenario: Scenario, kept: Tensor, folds: int, loss: NamedLoss, name: str) -> Evidence:
+def _cross_fit(scenario: Scenario, kept: Tensor, folds: int, name: str) -> Evidence:
     """Train one model without each fold, on the kept samples; each sample is judged by the model without it."""
     data, classes = scenario.data, scenario.num_classes
     fold = torch.randperm(len(data), generator=scenario.rng("data_cleaning folds")) % folds
@@ -170,7 +168,7 @@ def _cross_fit(scenario: Scenario, kept: Tensor, folds: int, loss: NamedLoss, na
     trusted = []
     for k in range(folds):
         inside = fold == k
-        helper = scenario.fit(data.select(kept & ~inside), loss=loss, phase=f"{name} helper {k + 1} of {folds}")
+        helper = scenario.fit(data.select(kept & ~inside), phase=f"{name} helper {k + 1} of {folds}")
         logits[inside] = scenario.bench.predict(helper, data.images[inside])
         trusted.append(scenario.bench.predict(helper, scenario.trusted.images))
     return Evidence(logits, torch.stack(trusted))

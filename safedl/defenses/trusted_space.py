@@ -23,6 +23,8 @@ SIGNIFICANCE = 0.05
 """How improbable it must be that so few trusted images fall into a group by chance, for one class."""
 TRUSTED_RATIO = 0.2
 """A foreign group holds less than this multiple of the trusted share that its size would give it."""
+CERTAIN, CERTAIN_RATIO = 0.01, 1 / 3
+"""Of groups of scores, where chance is as improbable as this, more strays are forgiven: two of 20 images are many."""
 
 SEPARATION = 2.0
 """Two groups of scores lie apart if Ashman's D exceeds this (Ashman, Bird, Zepf 1994)."""
@@ -132,13 +134,15 @@ class Verdict:
     cut: float
 
 
-def foreign(share: float, trusted_inside: int, trusted_total: int) -> bool:
+def foreign(share: float, trusted_inside: int, trusted_total: int, certain_ratio: float = TRUSTED_RATIO) -> bool:
     """Return whether a group with this share of its class is one that trusted images do not belong to.
 
-    Under the null hypothesis each trusted image falls into the group with probability `share`.
+    Under the null hypothesis each trusted image falls into the group with probability `share`. Where that is all but
+    ruled out, `certain_ratio` takes the place of `TRUSTED_RATIO`.
     """
-    improbable = binom.cdf(trusted_inside, trusted_total, share) < SIGNIFICANCE
-    return bool(improbable and trusted_inside < TRUSTED_RATIO * share * trusted_total)
+    chance = binom.cdf(trusted_inside, trusted_total, share)
+    ratio = certain_ratio if chance < CERTAIN else TRUSTED_RATIO
+    return bool(chance < SIGNIFICANCE and trusted_inside < ratio * share * trusted_total)
 
 
 def judge_scores(scores: Tensor, trusted: Tensor) -> Verdict:
@@ -146,7 +150,7 @@ def judge_scores(scores: Tensor, trusted: Tensor) -> Verdict:
     cut = minimum_error_cut(scores)
     upper = scores > cut
     share, inside = float(upper.float().mean()), int((trusted > cut).sum())
-    suspicious = _separation(scores, upper) > SEPARATION and foreign(share, inside, len(trusted))
+    suspicious = _separation(scores, upper) > SEPARATION and foreign(share, inside, len(trusted), CERTAIN_RATIO)
     return Verdict(suspicious, share, inside / len(trusted), cut)
 
 
