@@ -25,6 +25,8 @@ from safedl.models.classifier import Classifier
 from safedl.training.fit import to_float
 
 DEFAULT_BATCH = 1024
+AT_ONCE, AT_ONCE_ON_CPU = 256, 32
+"""Images whose gradients are held at once, where nobody says: of more, a processor's caches hold too little."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish, nn.Dropout)
 """Layers that may work in place."""
 
@@ -150,12 +152,13 @@ def _descend(
     """Run all steps and return how many batches were empty: those take a step too, of noise alone."""
     device, data = scenario.bench.device, scenario.data
     total, step, empty = params.epochs * len(loader), 0, 0
+    at_once = params.physical_batch_size or (AT_ONCE_ON_CPU if device.type == "cpu" else AT_ONCE)
     for epoch in range(params.epochs):
         losses = torch.zeros((), device=device)
         for (index,) in loader:
             index = index.long()  # noqa: PLW2901 - an empty batch comes as another type
             empty += not len(index)
-            parts = index.split(params.physical_batch_size)
+            parts = index.split(at_once)
             for part in parts:
                 optimizer.signal_skip_step(do_skip=part is not parts[-1])
                 loss = F.cross_entropy(private(to_float(data.images[part], device)), data.labels[part].to(device))

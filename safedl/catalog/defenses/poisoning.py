@@ -82,7 +82,9 @@ class DpTrainingParams(Params):
     epochs: int = Field(20, ge=1, le=10_000, description="Passes over the images.")
     learning_rate: float = Field(0.5, gt=0, le=10, description="Learning rate of SGD.")
     momentum: float = Field(0.0, ge=0, lt=1, description="Momentum of SGD.")
-    physical_batch_size: int = Field(256, ge=1, description="Most images whose gradients are in memory at once.")
+    physical_batch_size: int | None = Field(
+        None, ge=1, description="Most images whose gradients are in memory at once; null: 256 on a GPU, 32 on a CPU."
+    )
     secure_mode: bool = Field(False, description="Draw noise from a cryptographic generator; needs torchcsprng.")
 
 
