@@ -78,7 +78,7 @@ def directional_derivatives(
     """Return the product of each sample's loss gradient with `direction`, float [N], by forward-mode AD."""
     weights = {name: w.detach() for name, w in model.eval().named_parameters()}
     buffers = dict(model.named_buffers())
-    products = []
+    products = torch.empty(len(data))
     for start in range(0, len(data), BATCH):
         images = to_float(data.images[start : start + BATCH], device)
         labels = data.labels[start : start + BATCH].to(device)
@@ -87,9 +87,9 @@ def directional_derivatives(
             return F.cross_entropy(functional_call(model, {**at, **buffers}, (images,)), labels, reduction="none")
 
         with FORWARD_AD_LOCK, torch.no_grad():
-            products.append(jvp(losses, (weights,), (direction,))[1].cpu())
+            products[start : start + BATCH] = jvp(losses, (weights,), (direction,))[1]
         step(min(start + BATCH, len(data)))
-    return torch.cat(products)
+    return products
 
 
 def _harm(

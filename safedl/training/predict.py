@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,12 +23,7 @@ def predict(
     model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT, phase: str = "evaluate"
 ) -> Tensor:
     """Return logits float32 [N, K] on the CPU for images [N, C, H, W], uint8 or float in [0, 1]."""
-    model.to(device).eval()
-    parts = []
-    for start in range(0, len(images), BATCH):
-        parts.append(model(to_float(images[start : start + BATCH], device)).cpu())
-        progress.step(phase, min(start + BATCH, len(images)), len(images))
-    return torch.cat(parts) if parts else torch.empty(0, 0)
+    return _by_batch(model, model, images, device, progress, phase)
 
 
 @torch.no_grad()
@@ -34,12 +31,29 @@ def features(
     model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT, phase: str = "features"
 ) -> Tensor:
     """Return penultimate features float32 [N, D] on the CPU for uint8 images [N, C, H, W]."""
+    return _by_batch(model, lambda batch: model.with_features(batch)[0], images, device, progress, phase)
+
+
+def _by_batch(
+    model: Classifier,
+    answer: Callable[[Tensor], Tensor],
+    images: Tensor,
+    device: torch.device,
+    progress: Progress,
+    phase: str,
+) -> Tensor:
+    """Return what `answer` makes of the images, float32 [N, ...], a batch at a time."""
     model.to(device).eval()
-    parts = []
+    answers = torch.empty(0, 0)
     for start in range(0, len(images), BATCH):
-        parts.append(model.with_features(to_float(images[start : start + BATCH], device))[0].cpu())
+        batch = answer(to_float(images[start : start + BATCH], device))
+        if not start:
+            # One block for all: answers kept batch by batch would lie between the activations of the next ones, and
+            # pin the memory of those after their end (1.9 GB instead of 1.3 for 20,000 images, two threads).
+            answers = torch.empty(len(images), *batch.shape[1:])
+        answers[start : start + BATCH] = batch
         progress.step(phase, min(start + BATCH, len(images)), len(images))
-    return torch.cat(parts) if parts else torch.empty(0, 0)
+    return answers
 
 
 def sample_losses(logits: Tensor, labels: Tensor) -> Tensor:
