@@ -112,6 +112,23 @@ class Workspace:
         """Start a driver that goes on with an experiment, in a session of its own."""
         self._spawn(uid, ["resume", uid])
 
+    def export(self, uid: str, targets: Mapping[str, Path]) -> str:
+        """Write a run's `data`, `model` or `indices` by `safedl export` in a process of its own; return what that says.
+
+        Raises the error that it stopped with.
+        """
+        words = [f"--{option}={path}" for option, path in targets.items()]
+        done = subprocess.run(
+            self._command(["export", uid, *words]),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise _error(done.returncode, done.stderr)
+        return f"{done.stderr}{done.stdout}".strip()
+
     def cancel(self, uid: str) -> None:
         """Ask the driver to stop an experiment, or one run. Raises `NotFoundError` for an unknown uid."""
         for folder in (self.experiment_folder(uid), self.run_folder(uid)):
@@ -247,6 +264,9 @@ class Workspace:
         empty = {name for name in (rows[0] if rows else ()) if all(row[name] is None for row in rows)}
         return [{name: value for name, value in row.items() if name not in empty - {"defense"}} for row in rows]
 
+    def _command(self, words: Sequence[str]) -> list[str]:
+        return [sys.executable, "-m", "safedl", "--workspace", str(self.root), "--db", str(self.db), *words]
+
     def _spawn(self, uid: str, command: Sequence[str]) -> None:
         folder = self.experiment_folder(uid)
         try:
@@ -257,7 +277,7 @@ class Workspace:
         size = events.stat().st_size if events.exists() else 0
         with (folder / "driver.log").open("ab") as log:
             driver = subprocess.Popen(
-                [sys.executable, "-m", "safedl", "--workspace", str(self.root), "--db", str(self.db), *command],
+                self._command(command),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
@@ -271,11 +291,17 @@ class Workspace:
 
     def _failure(self, folder: Path, code: int) -> SafedlError:
         """Return the error of a driver that stopped before it began, and leave nothing of it behind."""
-        lines = (folder / "driver.log").read_text(errors="replace").strip().splitlines()
+        said = (folder / "driver.log").read_text(errors="replace")
         if not (folder / "plan.json").exists():
             shutil.rmtree(folder, ignore_errors=True)
-        kinds = {kind.exit_code: kind for kind in (UsageError, NotFoundError, StoreError)}
-        return kinds.get(code, SafedlError)(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+        return _error(code, said)
+
+
+def _error(code: int, said: str) -> SafedlError:
+    """Return the error that a command ended with, from its exit code and its last words."""
+    kinds = {kind.exit_code: kind for kind in (UsageError, NotFoundError, StoreError)}
+    lines = said.strip().splitlines()
+    return kinds.get(code, SafedlError)(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
 
 
 def _step_back(pid: int) -> None:

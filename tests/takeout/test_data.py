@@ -51,6 +51,16 @@ def test_a_detectors_data_is_exactly_what_it_kept(place: Place, tmp_path: Path, 
     assert len(rows) == len(truth["labels"])
 
 
+def test_the_app_exports_in_a_process_of_its_own(place: Place, tmp_path: Path) -> None:
+    uid = place.runs[DETECTOR]
+    said = place.workspace.export(uid, {"data": tmp_path / "b.npz", "indices": tmp_path / "b.csv"})
+    assert said.splitlines()[-2:] == [str(tmp_path / "b.npz"), str(tmp_path / "b.csv")]
+    assert place.export(DETECTOR, "--data", tmp_path / "a.npz").code == 0
+    assert torch.equal(read_npz(tmp_path / "a.npz").train.images, read_npz(tmp_path / "b.npz").train.images)
+    with pytest.raises(UsageError, match="exists already"):
+        place.workspace.export(uid, {"data": tmp_path / "b.npz"})
+
+
 def test_a_folder_is_read_back_with_the_same_images(place: Place, tmp_path: Path) -> None:
     assert place.export(DETECTOR, "--data", tmp_path / "a.npz").code == 0
     assert place.export(DETECTOR, "--data", tmp_path / "images").code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.store.samples import Workplace, experiment, run
 from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, screen_text, until
 from tests.tui.scans import FIRST, add_scan, decided, grid_of, scan_events
 from tui.panes.runs import RunsPane
-from tui.widgets.fillin import FillIn
+from tui.widgets.fillin import Field, FillIn
 from tui.widgets.modal import Dialog
 
 
@@ -147,3 +148,49 @@ async def test_the_palette_offers_to_scan(workspace: Workspace) -> None:
     async with app_on(workspace) as (app, _):
         commands = [command.title for command in app.get_system_commands(app.screen)]
         assert commands.count("Scan data of your own") == 1
+
+
+# --- taking home
+
+
+@pytest.mark.parametrize("way", ["5", "8"])
+async def test_t_takes_data_and_model_home(
+    scanned: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    taken: list[tuple[str, Mapping[str, Path]]] = []
+
+    def export(_: Workspace, uid: str, targets: Mapping[str, Path]) -> str:
+        taken.append((uid, targets))
+        return "957 kept, 43 dropped"
+
+    monkeypatch.setattr(Workspace, "export", export)
+    (tmp_path / "there.npz").touch()
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press(way)
+        await until(lambda: "poisoned" in screen_text(app))
+        await pilot.press("t")
+        await until(lambda: isinstance(app.screen, FillIn))
+        await pilot.press("ctrl+s")
+        await until(lambda: "name a file in at least one of the lines" in screen_text(app))
+        app.screen.query_one("#line-data", Field).value = str(tmp_path / "there.npz")
+        await pilot.press("ctrl+s")
+        await until(lambda: "exists already" in screen_text(app))
+        app.screen.query_one("#line-data", Field).value = str(tmp_path / "clean.npz")
+        await pilot.press("ctrl+s")
+        await until(lambda: isinstance(app.screen, Dialog) and "957 kept, 43 dropped" in screen_text(app))
+    assert taken == [("scan-1", {"data": tmp_path / "clean.npz"})]
+
+
+async def test_an_export_that_is_refused_says_why(scanned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Workspace, uid: str, targets: Mapping[str, Path]) -> str:
+        raise UsageError(f"{uid} has no model of its own")
+
+    monkeypatch.setattr(Workspace, "export", refuse)
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("t")
+        await until(lambda: isinstance(app.screen, FillIn))
+        app.screen.query_one("#line-model", Field).value = "/new/model.pt2"
+        await pilot.press("ctrl+s")
+        await until(lambda: "Could not export the run" in screen_text(app) and "has no model" in screen_text(app))

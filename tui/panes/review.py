@@ -16,6 +16,7 @@ from safedl.errors import SafedlError
 from safedl.review import DROP, KEEP, Decision, Suspect
 from safedl.text import one_line
 from tui.panes.details import Scroll
+from tui.panes.takeout import ask_for_export
 from tui.services import review as service
 from tui.services.review import Findings, Notebook, Scan
 from tui.widgets.modal import Option, Picker
@@ -52,6 +53,7 @@ class ReviewPane(Pane):
         Binding("R", "choose_class", "Relabel to a class that you choose", show=False, key_display="R"),
         Binding("u", "undo", "Take the last decision back", show=False),
         Binding("backspace", "decide('')", "Make the suspect undecided again", show=False),
+        Binding("t", "take_home", "Take home the data without suspects, and the model", show=False),
         Binding("o", "open", "Open another scan", show=False),
         Binding("e", "show_run", "Show the scan among the runs", show=False),
         Binding("y", "copy", "Copy the scan's uid", show=False),
@@ -73,7 +75,8 @@ class ReviewPane(Pane):
 What a scan suspects. Each picture has its position in the data, a score (1 is the worst), the label that it was given \
 and the one that it looks like, your decision, and its group: samples that were found together.
 
-c lets the next decision hold for the whole group. Decisions are kept at once. An export drops undecided suspects."""
+c lets the next decision hold for the whole group. Decisions are kept at once. t takes the data home, without \
+what was dropped or is undecided."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -348,6 +351,11 @@ c lets the next decision hold for the whole group. Decisions are kept at once. A
         """Show the scan's run in the Runs pane."""
         if self.scan is not None:
             await self.frame.open_run(self.scan.uid)
+
+    def action_take_home(self) -> None:
+        """Ask where the cleaned data and the mended model go."""
+        if self.scan is not None:
+            ask_for_export(self.frame, self.scan.uid)
 
     def action_copy(self) -> None:
         """Copy the scan's uid."""

@@ -12,6 +12,7 @@ from textual.widgets import Static
 from safedl.errors import UsageError
 from safedl.text import one_line
 from tui.panes.details import DetailsBox
+from tui.panes.takeout import ask_for_export
 from tui.services import runs as service
 from tui.services.follow import SCAN
 from tui.services.runs import Details, Order, Page
@@ -47,6 +48,7 @@ class RunsPane(Pane):
         Binding("s", "sort", "sort"),
         Binding("r", "retry", "retry"),
         Binding("v", "review", "Review the suspects of this scan", show=False),
+        Binding("t", "take_home", "Take home its data and its model", show=False),
         Binding("X", "delete", "Delete this run", show=False, key_display="X"),
         Binding("S", "turn", "Turn the order round", show=False, key_display="S"),
         Binding("u", "unmark", "Take all marks away", show=False),
@@ -339,6 +341,14 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             await self.frame.open_review(row.record.uid)
         else:
             self.frame.say("only a scan that is done has suspects to review")
+
+    def action_take_home(self) -> None:
+        """Ask where the data and the model of the run under the cursor go."""
+        row = self.table.current
+        if row is not None and row.status == "completed":
+            ask_for_export(self.frame, row.record.uid)
+        elif row is not None:
+            self.frame.say("only a run that is done has something to take home")
 
     async def action_retry(self) -> None:
         """Go on with the run's experiment: what is done is kept, all else runs as new attempts."""

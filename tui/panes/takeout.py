@@ -1,0 +1,50 @@
+"""Asking what to take home of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tui.widgets.fillin import FillIn, Line, Values
+from tui.widgets.modal import Dialog
+
+if TYPE_CHECKING:
+    from tui.app import SafedlApp
+
+INTRO = """\
+Data goes without what was flagged or dropped, with its new labels. Lines that stay empty are not written."""
+EXAMPLES = {
+    "data": ("Data", "a new .npz file, or a new folder for images"),
+    "model": ("Model", "a new .safetensors, .pt2 or .onnx file"),
+    "indices": ("List of samples: kept, dropped, relabelled", "a new .csv file"),
+}
+
+
+def ask_for_export(app: SafedlApp, uid: str) -> None:
+    """Ask where a run's data and model go, then write them in a process of its own."""
+    lines = [Line(name, label, "", example) for name, (label, example) in EXAMPLES.items()]
+
+    def taken(values: Values | None) -> None:
+        if values is None:
+            return
+        app.say(f"exporting {uid}: loading takes some seconds")
+        app.ask(app.main, f"export {uid}", lambda: app.workspace.export(uid, _targets(values)), done, "export the run")
+
+    def done(said: str) -> None:
+        app.push_screen(Dialog("Exported", said))
+
+    app.push_screen(FillIn(f"Take home {uid}", lines, intro=INTRO, check=_objection), taken)
+
+
+def _targets(values: Values) -> dict[str, Path]:
+    """Return what is to be written where, by option of `safedl export`."""
+    return {name: Path(text).expanduser().absolute() for name, text in values.items() if text}
+
+
+def _objection(values: Values) -> str | None:
+    """Return what is wrong with what was written; the endings are looked at by `safedl export`."""
+    targets = _targets(values)
+    if not targets:
+        return "name a file in at least one of the lines"
+    taken = next((path for path in targets.values() if path.exists()), None)
+    return f"{taken} exists already; name another one" if taken else None
