@@ -11,6 +11,7 @@ from torch import Tensor
 from safedl.attacks.contract import EvasionContext, Perturb, Perturbation
 from safedl.catalog import AttackSpec
 from safedl.models.classifier import Classifier
+from safedl.models.frozen import frozen
 from safedl.progress import Part
 from safedl.training.fit import to_float
 
@@ -28,7 +29,7 @@ def perturb_all(
     Images that the model gets wrong already stay as they are: they count as errors anyway. So do images for which
     the attack returned something outside [0, 1], outside its budget, or not finite.
     """
-    model = model.clone().requires_grad_(False).to(device)
+    model = frozen(model.to(device))
     adversarial = torch.empty(images.shape, dtype=torch.float32)
     queries = torch.zeros(len(images), dtype=torch.int64)
     details: dict[str, Any] = {"num_rejected": 0}
