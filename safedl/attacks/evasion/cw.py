@@ -18,8 +18,8 @@ from safedl.progress import Part, Progress
 
 SHRINK = 0.999999
 """Keeps w finite where a pixel is black or white."""
-STALLED = 0.9999
-"""An image whose loss is above this share of what it was a tenth of the steps ago is not going anywhere."""
+RISEN = 1.001
+"""An image whose loss is above this multiple of what it was a tenth of the steps ago is not going anywhere."""
 HOPELESS = 0.25
 """A weight below this share of what would do if the model were linear is not tried."""
 
@@ -66,7 +66,7 @@ def _minimise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest misclassified images met, their distances [N], infinite if none, and the questions [N].
 
-    An image whose loss stands still is dropped; the paper's code looks at the sum over the batch.
+    An image whose loss rises is dropped; the paper's code looks at the sum over the batch, and stops where it stands still.
     """
     nearest, distances = images.clone(), images.new_full((len(images),), float("inf"))
     queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
@@ -93,7 +93,7 @@ def _minimise(
 
         point.sub_(adam.direction(gradient), alpha=params.learning_rate)
         if step % check == 0:
-            moving = loss.detach() <= STALLED * previous
+            moving = loss.detach() <= RISEN * previous
             if not moving.any():
                 break
             previous = loss.detach()
