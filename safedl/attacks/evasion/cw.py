@@ -66,7 +66,7 @@ def _minimise(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the nearest misclassified images met, their distances [N], infinite if none, and the questions [N].
 
-    An image whose loss rises is dropped; the paper's code looks at the sum over the batch, and stops where it stands still.
+    An image whose loss has risen is dropped. The paper's code looks at the sum over the batch, and whether it falls.
     """
     nearest, distances = images.clone(), images.new_full((len(images),), float("inf"))
     queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
