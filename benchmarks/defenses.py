@@ -76,6 +76,8 @@ CLEAN_LABEL_DEFENSES: Variants = (
     ("influence_functions", {"method": "hessian_inverse"}),
     ("robust_loss", {"type": "gce"}),
 )
+DIAGNOSES = ("model_inspection", "per_class_monitoring")
+"""Defenses that change nothing: what they say is what counts."""
 DETECTORS = ("activation_clustering", "spectral_signatures", "anomaly_detection", "model_inspection")
 
 
@@ -187,7 +189,7 @@ def table(workspace: Workspace, row: Row, uids: Sequence[Sequence[str]]) -> str:
     metrics = ", ".join(f"(select value from metric where run_id = r.id and name = '{c}') as {c}" for c in COLUMNS)
     answer = query(
         workspace.db,
-        f"""select r.id, r.kind, r.defense, r.detector, r.params, {metrics},
+        f"""select r.id, r.uid, r.kind, r.defense, r.detector, r.params, {metrics},
         (select value from metric where run_id = r.parent_id and name = 'clean_accuracy') as baseline
         from run r where r.kind != 'baseline' and r.uid in ({_quoted(itertools.chain(*uids))})
         and (r.kind != 'bound' or r.uid in ({_quoted(uids[0])})) order by r.kind, r.id""",
@@ -202,7 +204,19 @@ def table(workspace: Workspace, row: Row, uids: Sequence[Sequence[str]]) -> str:
         cells = [_cell([m[c] for m in members if m[c] is not None], c) for c in COLUMNS]
         lines.append(f"| {name} | {len(members)} | {' | '.join(cells)} |")
     baseline = [r["baseline"] for r in runs if r["kind"] == "attack"]
+    named = [f"{n}: {_named(workspace, members)}" for n, members in groups.items() if n.startswith(DIAGNOSES)]
+    lines += ["", f"Classes named, seed by seed. {'; '.join(named)}."] if named else []
     return f"Baseline accuracy {_cell(baseline, '')}.\n\n" + "\n".join(lines)
+
+
+def _named(workspace: Workspace, runs: Sequence[Mapping[str, Any]]) -> str:
+    """Return the classes that each run of a diagnosis accuses."""
+    found = []
+    for run in runs:
+        details = (workspace.result(run["uid"]) or {})["details"]
+        classes = details.get("suspicious_classes", details.get("flagged_classes", ()))
+        found.append(", ".join(classes) or "none")
+    return " | ".join(found)
 
 
 def _quoted(uids: Iterable[str]) -> str:
