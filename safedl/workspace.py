@@ -20,7 +20,7 @@ from safedl import events, liveness
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest, surroundings
 from safedl.events import Event
 
-NICENESS = 5
+NICENESS = 10
 """Of drivers in the background: training fills every core, and whoever watches it must still get an answer."""
 
 
