@@ -4,6 +4,7 @@ import json
 from itertools import count
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 
 from safedl.store.named import named_query
@@ -79,6 +80,16 @@ async def test_letters_belong_to_the_editor_until_esc(filled: Workspace) -> None
         assert console.editor.text == "btvrE6?" and len(app.screen_stack) == 1
         await pilot.press("escape")
         await until(lambda: not console.editor.has_focus)
+
+
+async def test_keys_that_come_in_a_burst_keep_their_order(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        console.editor.load_text("SELECT 1\nFROM run")
+        for key in ("down", "down", "end", "L", "home", "W", "ctrl+e", "X", "backspace", "Y"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        await until(lambda: "Y" in console.editor.text)
+        assert console.editor.text == "SELECT 1\nWFROM runLY"
 
 
 async def test_more_rows_than_are_shown(filled: Workspace) -> None:

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
 from safedl.text import printable
+from tui.widgets.inorder import InOrder
 from tui.widgets.modal import Choice, Dialog
 from tui.widgets.pane import Box
 
@@ -33,8 +34,13 @@ class Line:
     example: str = ""
 
 
-class Field(Input):
+class Field(InOrder, Input):
     """A line of a `FillIn`. `enter` goes on at once, so that what is typed right after it lands in the next line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "app.focus_next", "Next line", show=False),
+        Binding("up", "app.focus_previous", "Previous line", show=False),
+    ]
 
     async def action_submit(self) -> None:
         """Go on to the next line, or take all."""
@@ -52,8 +58,6 @@ class FillIn(ModalScreen[Values | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close"),
         Binding("ctrl+s", "take", "Take", show=False),
-        Binding("down", "app.focus_next", "Next line", show=False),
-        Binding("up", "app.focus_previous", "Previous line", show=False),
     ]
     DEFAULT_CSS = """
     FillIn { align: center middle; background: $background 60%; }

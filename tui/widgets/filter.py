@@ -9,11 +9,13 @@ from textual.message import Message
 from textual.timer import Timer
 from textual.widgets import Input
 
+from tui.widgets.inorder import InOrder
+
 PAUSE = 0.05
 """Seconds without a key after which the list is narrowed."""
 
 
-class FilterBar(Input):
+class FilterBar(InOrder, Input):
     """One line that is hidden while it is empty and has no focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -21,6 +21,7 @@ from safedl.errors import UsageError
 from safedl.profile import document as yaml_document
 from safedl.profile.problems import allowed
 from safedl.text import one_line, printable
+from tui.widgets.inorder import InOrder
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Option, Picker
 
@@ -175,7 +176,7 @@ class FieldLines(Lines):
         return text
 
 
-class Entry(Input):
+class Entry(InOrder, Input):
     """The line in which a value is typed: `enter` takes it, `esc` leaves it as it was."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -17,6 +17,7 @@ from safedl.text import one_line, printable, shown
 from tui.services import queries
 from tui.services.queries import Answered
 from tui.widgets.grid import Grid
+from tui.widgets.inorder import InOrder
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Dialog, Option, Picker
 from tui.widgets.pane import Box
@@ -31,7 +32,7 @@ KEYS = "ctrl+j runs · F2 history · F3 named"
 FIRST = "SELECT attack, defense, asr_after, clean_after, score\nFROM defense_results ORDER BY score DESC"
 
 
-class SqlEditor(TextArea):
+class SqlEditor(InOrder, TextArea):
     """The text of the query. It keeps the focus when the query is asked."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
