@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safedl.data.imageset import tensor_digest
 from safedl.defenses.contract import Scenario
+from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
+from safedl.training.workbench import model_digest
 
 STEPS = 150
 BATCH = 16
@@ -19,12 +23,13 @@ SUCCESS = 0.95
 """Share of images that a trigger must send to its class."""
 FIRST_WEIGHT = 1e-3
 WEIGHT_FACTOR = 1.3
-
-
 ANOMALY_INDEX = 2.0
 """Deviations below the median from which a trigger is suspiciously small."""
 SMALL = 0.5
-"""And smaller than this multiple of the median. Beyond the index clean models reached 0.63, attacked ones 0.41."""
+"""And smaller than this multiple of the median. Attacked models have 0.04 to 0.48."""
+SMALL_ALONE = 0.75
+"""And than this one, where sizes are not taken relative to the reference. Attacked models have 0.07 to 0.63; of 22
+clean ones that were judged, the two with a class that passed the other two rules had 0.89 and 0.98."""
 
 
 @dataclass(frozen=True)
@@ -57,19 +62,29 @@ class SmallTriggers:
 
 
 def find_small_triggers(scenario: Scenario) -> SmallTriggers:
-    """Find the classes that a suspiciously small trigger can call.
+    """Find the classes that a suspiciously small trigger can call, among triggers kept as artifacts.
 
     Some classes are easy to reach in any model, so sizes are taken relative to those of a reference model, trained by
-    the same recipe on the trusted images alone. A class is suspicious if its relative size lies more than 2 robust
-    deviations below the median, and below half of it.
+    the same recipe on the trusted images alone. See `judge_sizes` for what is suspicious.
     """
-    found = reverse_triggers(scenario)
+    found = _kept_triggers(scenario, "reverse triggers")
     reference_model = scenario.fit(scenario.trusted, phase="train reference")
-    reference = reverse_triggers(replace(scenario, model=reference_model), phase="reverse triggers of reference")
-    ratios, index = anomaly(found.sizes / reference.sizes)
-    suspicious = ((index > ANOMALY_INDEX) & (ratios < SMALL)).nonzero().flatten().tolist()
-    suspicious.sort(key=lambda label: float(ratios[label]))
+    reference = _kept_triggers(replace(scenario, model=reference_model), "reverse triggers of reference")
+    suspicious, ratios, index = judge_sizes(found.sizes, reference.sizes)
     return SmallTriggers(suspicious, found, reference.sizes, ratios, index)
+
+
+def judge_sizes(sizes: Tensor, reference: Tensor) -> tuple[list[int], Tensor, Tensor]:
+    """Return the suspicious classes, the most suspicious first, and relative sizes [K] with their anomaly index [K].
+
+    A class is suspicious if its size over the reference's lies more than 2 robust deviations below the median, and
+    below half of it, and if its size as such lies below three quarters of the median too: a reference model that has
+    seen few images may find one class so hard to call that any other model looks suspicious beside it.
+    """
+    ratios, index = anomaly(sizes / reference)
+    alone, _ = anomaly(sizes)
+    suspicious = ((index > ANOMALY_INDEX) & (ratios < SMALL) & (alone < SMALL_ALONE)).nonzero().flatten().tolist()
+    return sorted(suspicious, key=lambda label: float(ratios[label])), ratios, index
 
 
 def anomaly(sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,6 +96,22 @@ def anomaly(sizes: Tensor) -> tuple[Tensor, Tensor]:
     below = logs.median() - logs
     deviation = 1.4826 * below.abs().median()
     return (-below).exp(), below / deviation.clamp_min(1e-6)
+
+
+def _kept_triggers(scenario: Scenario, phase: str) -> ReversedTriggers:
+    """Return the triggers of all classes, from the cache where known: more than one defense asks for them."""
+    bench, model = scenario.bench, scenario.model
+    asked = replace(scenario, model=frozen(model.to(bench.device)))
+    if bench.cache is None:
+        return reverse_triggers(asked, phase=phase)
+
+    def build(folder: Path) -> None:
+        found = reverse_triggers(asked, phase=phase)
+        torch.save({"patterns": found.patterns, "masks": found.masks, "sizes": found.sizes}, folder / "triggers.pt")
+
+    trusted = tensor_digest(scenario.trusted.images, scenario.trusted.labels)
+    artifact = bench.artifact("triggers", bench.key(model_digest(model), trusted, bench.seed, phase), build)
+    return ReversedTriggers(**torch.load(artifact.path / "triggers.pt", weights_only=True, map_location="cpu"))
 
 
 def reverse_triggers(

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 
+from safedl.cache import ArtifactCache
 from safedl.catalog.defenses.backdoor import ModelInspectionParams
+from safedl.defenses import reversed_trigger
 from safedl.defenses.contract import Scenario
 from safedl.defenses.model_inspection import diagnose
-from safedl.defenses.reversed_trigger import anomaly
+from safedl.defenses.reversed_trigger import anomaly, find_small_triggers, judge_sizes
 from safedl.errors import UsageError
 from tests.defenses.conftest import Backdoored
 
@@ -33,6 +38,31 @@ def test_one_small_size_stands_out_and_a_large_one_does_not() -> None:
     assert (index > 2).nonzero().flatten().tolist() == [6]
     assert ratios[6] == pytest.approx(0.2, rel=0.1)
     assert anomaly(torch.ones(10))[1].abs().max() == 0
+
+
+def test_a_class_is_suspicious_only_if_small_beside_the_reference_and_beside_the_other_classes() -> None:
+    usual = torch.tensor([0.05, 0.06, 0.04, 0.055, 0.045, 0.05, 0.052, 0.048])
+    small, hard, large = usual.clone(), usual.clone(), usual.clone()
+    small[3], hard[3], large[3] = 0.01, 0.2, 0.5
+    assert judge_sizes(small, usual)[0] == [3]
+    assert judge_sizes(usual, usual)[0] == []
+    assert judge_sizes(small, small)[0] == []  # easy to reach in any model
+    assert judge_sizes(usual, hard)[0] == []  # hard to reach for the reference alone
+    assert judge_sizes(large, usual)[0] == []
+
+
+def test_triggers_are_searched_once_for_all_that_ask(
+    backdoored: Backdoored, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = find_small_triggers(backdoored.scenario)
+    bench = replace(backdoored.scenario.bench, cache=ArtifactCache(tmp_path))
+    first = find_small_triggers(replace(backdoored.scenario, bench=bench))
+    monkeypatch.setattr(reversed_trigger, "reverse_triggers", None)
+    again = find_small_triggers(replace(backdoored.scenario, bench=bench))
+    for found in (first, again):
+        assert found.suspicious == alone.suspicious
+        assert torch.equal(found.triggers.patterns, alone.triggers.patterns)
+        assert torch.equal(found.reference_sizes, alone.reference_sizes)
 
 
 def test_layer_statistics_are_those_of_the_weights(clean_scenario: Scenario) -> None:
