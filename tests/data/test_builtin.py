@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.datasets import load_digits
 from torchvision import datasets
 
 from safedl.catalog.datasets import DATASETS
@@ -198,3 +199,10 @@ def test_real_data(name: str, folder: str) -> None:
     if name != "gtsrb":  # parts of it are in use
         assert len(data.train) + len(data.trusted) == spec.train_size and len(data.test) == spec.test_size
     assert torch.bincount(data.test.labels, minlength=spec.num_classes).min() > 0
+
+
+def test_the_digits_are_those_of_scikit_learn() -> None:
+    digits, known = read_builtin(DatasetSettings(name="digits"), (), None, SILENT), load_digits()
+    assert torch.equal(digits.train.images[:, 0].double(), torch.from_numpy(known.images * (255 / 16)).round())
+    assert torch.equal(digits.train.labels, torch.from_numpy(known.target).long())
+    assert digits.classes == tuple(map(str, known.target_names))
