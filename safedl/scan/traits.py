@@ -17,6 +17,14 @@ SAMPLE = 1000
 """Images that are averaged or tried, at most."""
 HALF = 0.5
 """Of what a group carries on average: an image that carries less is not taken for one of them."""
+SAME = 2
+"""Levels of 255 by which equal values may differ."""
+RARE = 0.1
+"""Share of other classes' images with the same value in one place, from which it is nothing peculiar."""
+FEWEST = 4
+"""Values that make a stamp: fewer may agree by chance."""
+WORN = 0.9
+"""Share of a stamp's values that an image must have to carry it."""
 CPU = torch.device("cpu")
 
 
@@ -60,6 +68,35 @@ def amounts(images: Tensor, means: Tensor, trait: Tensor) -> Tensor:
     return along.gather(1, left.argmin(1, keepdim=True)).squeeze(1)
 
 
+def stamped(data: ImageSet, positions: Tensor, inside: Tensor) -> Tensor | None:
+    """Return which samples of a class carry the very pixels that a group shares, bool [n], or None if it shares none.
+
+    `positions`: int64 [n] of the class; `inside`: bool [n], the group. A patch has the same values in the same places
+    wherever it was put, which natural images hardly have: unlike what is blended in, it can be told from them one by
+    one. Those of the group that do not carry it were taken along by mistake.
+    """
+    images = data.images[positions]
+    others = torch.ones(len(data), dtype=torch.bool)
+    others[positions] = False
+    group, rest = images[inside][:SAMPLE], data.images[_spread(others)]
+    values = group.median(dim=0).values
+    peculiar = (_equal(group, values).mean(0) >= HALF) & (_equal(rest, values).mean(0) <= RARE)
+    if int(peculiar.sum()) < FEWEST:
+        return None
+    carrying = _equal(images[:, peculiar], values[peculiar]).mean(1) >= WORN
+    return carrying if float(carrying[inside].float().mean()) >= HALF else None
+
+
+def _equal(images: Tensor, values: Tensor) -> Tensor:
+    """Return 1 where uint8 images [n, ...] have the values [...], else 0, float."""
+    return ((images.short() - values.short()).abs() <= SAME).float()
+
+
+def _spread(chosen: Tensor) -> Tensor:
+    """Return at most about `SAMPLE` positions, evenly spread over those that are chosen (bool [N])."""
+    return chosen.nonzero().flatten()[:: max(1, int(chosen.sum()) // SAMPLE)]
+
+
 def carriers(data: ImageSet, positions: Tensor, inside: Tensor, means: Tensor, trait: Tensor, rate: float) -> Tensor:
     """Return which samples of a class carry a group's trait, bool [n].
 
@@ -69,5 +106,5 @@ def carriers(data: ImageSet, positions: Tensor, inside: Tensor, means: Tensor, t
     carried = amounts(data.images[positions], means, trait)
     others = torch.ones(len(data), dtype=torch.bool)
     others[positions] = False
-    usual = amounts(data.images[others.nonzero().flatten()[:: max(1, int(others.sum()) // SAMPLE)]], means, trait)
+    usual = amounts(data.images[_spread(others)], means, trait)
     return carried > max(HALF * float(carried[inside].median()), float(usual.quantile(1 - rate)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from safedl.data.imageset import ImageSet
-from safedl.scan.traits import amounts, carriers, class_means, common_trait, share_called
+from safedl.scan.traits import amounts, carriers, class_means, common_trait, share_called, stamped
 from tests.defenses.conftest import Backdoored
 
 
@@ -45,6 +45,25 @@ def test_what_a_detector_left_outside_joins() -> None:
     found = carriers(data, positions, seen[positions], means, trait, 0.01)
     assert found[carrying[positions]].float().mean() >= 0.9
     assert found[~carrying[positions]].float().mean() <= 0.02
+
+
+def test_a_patch_tells_who_carries_it_from_a_group_that_is_half_right() -> None:
+    data, _, carrying = marked()
+    data.images[carrying, :, -2:, -2:] = 255
+    positions = (data.labels == 0).nonzero().flatten()
+    inside = carrying[positions].clone()
+    inside[-10:] = False  # a third of the poison was left out
+    inside[:12] = True  # and as many others were taken along
+    found = stamped(data, positions, inside)
+    assert found is not None and torch.equal(found, carrying[positions])
+
+
+def test_images_that_share_no_pixels_carry_no_patch() -> None:
+    data, _, carrying = marked()
+    positions = (data.labels == 0).nonzero().flatten()
+    assert stamped(data, positions, carrying[positions]) is None
+    data.images[:, :, -2:, -2:] = 255  # what all images of a set share is nothing peculiar
+    assert stamped(data, positions, carrying[positions]) is None
 
 
 def test_a_trigger_calls_its_class_and_what_is_natural_does_not(backdoored: Backdoored) -> None:
