@@ -3,8 +3,8 @@
     python -m benchmarks.speed --keep DIR [--data PATH] [--epochs N] [PART ...]
     python -m benchmarks.speed --keep DIR --write
 
-Parts: plan, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers; all if none is
-named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there.
+Parts: plan, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers, workers-fashion; all
+if none is named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there.
 `detectors` needs `pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
 """
 
@@ -36,6 +36,7 @@ TITLES = {
     "start": "Start",
     "memory": "Memory",
     "workers": "Two workers of one thread, or one worker of two",
+    "workers-fashion": "Two workers of one thread, or one worker of two, Fashion-MNIST",
 }
 INTRODUCTION = """\
 # How fast it is
@@ -63,7 +64,8 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
         "store": _store,
         "start": lambda: (speed_start.start(), ""),
         "memory": lambda: (speed_start.memory(epochs), ""),
-        "workers": lambda: (speed_plan.workers("fashionmnist"), ""),
+        "workers": lambda: (speed_plan.workers("digits"), ""),
+        "workers-fashion": lambda: (speed_plan.workers("fashionmnist"), ""),
     }
     return parts[part]()
 

@@ -286,6 +286,7 @@ def workers(dataset: str) -> list[Row]:
     for _ in range(REPEATS):
         for count, timings in took.items():
             timings.append(run_plan(chosen, lambda name: name != APART, bounds=True, workers=count, cores=2).took)
+            print(f"{count} workers: {in_seconds(timings[-1])}", file=sys.stderr, flush=True)
     two, one = median(took[2]), median(took[1])
     name = f"{dataset}: plan with bounds, without {APART}, on two cores"
     return [
