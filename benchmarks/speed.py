@@ -3,7 +3,7 @@
     python -m benchmarks.speed --keep DIR [--data PATH] [--epochs N] [PART ...]
     python -m benchmarks.speed --keep DIR --write
 
-Parts: plan, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers, workers-fashion; all
+Parts: plan, plan-cores, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers, workers-fashion; all
 if none is named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there.
 `detectors` needs `pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
 """
@@ -27,6 +27,7 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "spe
 
 TITLES = {
     "plan": "Whole plan against the straightforward way",
+    "plan-cores": "Whole plan against the straightforward way, by the clock on two cores",
     "plan-fashion": "Whole plan against the straightforward way, Fashion-MNIST",
     "private": "Differentially private training, timed apart",
     "overhead": "Plan over its bare training loops",
@@ -56,6 +57,7 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
     """Return a part's rows, and what to print below them."""
     parts: dict[str, Callable[[], tuple[list[Row], str]]] = {
         "plan": lambda: speed_plan.against_naive("digits"),
+        "plan-cores": lambda: speed_plan.against_naive("digits", cores=2),
         "plan-fashion": lambda: speed_plan.against_naive("fashionmnist"),
         "private": lambda: speed_plan.against_naive("digits", private=True),
         "overhead": lambda: (speed_plan.overhead("fashionmnist"), ""),
