@@ -3,8 +3,9 @@
     python -m benchmarks.speed --keep DIR [--data PATH] [--epochs N] [PART ...]
     python -m benchmarks.speed --keep DIR --write
 
-Parts: plan, plan-cores, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers, workers-fashion; all
-if none is named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of those that are there.
+Parts: plan, plan-cores, plan-fashion, private, overhead, influence, detectors, store, start, memory, workers,
+workers-fashion; all if none is named. Each leaves its figures in DIR; `--write` makes `docs/benchmarks/speed.md` of
+those that are there.
 `detectors` needs `pip install -e '.[bench]'`; the parts on Fashion-MNIST need its files below PATH.
 """
 
