@@ -191,7 +191,7 @@ def _try(
     """Return what is pointed at with what speaks for and against it, and with what detectors left outside.
 
     Clusters leave some of their poison out, and ten images keep a backdoor alive: what carries a trigger joins. Where
-    it is a patch, what does not carry it leaves.
+    its very pixels tell, what does not carry it leaves.
     """
     data, members = scenario.data, found.members
     if (proposed[members] < 0).any():
@@ -205,11 +205,9 @@ def _try(
     )
     if not tried.is_trigger:
         return tried
-    exact = traits.stamped(data, found.positions, found.inside)
-    if exact is not None:
-        return replace(tried, inside=exact)
     carriers = traits.carriers(data, found.positions, found.inside, means, trait, rate)
-    return replace(tried, inside=found.inside | carriers)
+    stamped = traits.stamped(data, found.positions, found.inside, rate)
+    return replace(tried, inside=found.inside | carriers if stamped is None else stamped | (found.inside & carriers))
 
 
 def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: bool) -> tuple[list[Group], list[str]]:

@@ -24,7 +24,7 @@ RARE = 0.1
 FEWEST = 4
 """Values that make a stamp: fewer may agree by chance."""
 WORN = 0.9
-"""Share of a stamp's values that an image must have to carry it."""
+"""Share of a stamp's values from which an image carries it, however many natural ones do: as with white corners."""
 CPU = torch.device("cpu")
 
 
@@ -68,12 +68,13 @@ def amounts(images: Tensor, means: Tensor, trait: Tensor) -> Tensor:
     return along.gather(1, left.argmin(1, keepdim=True)).squeeze(1)
 
 
-def stamped(data: ImageSet, positions: Tensor, inside: Tensor) -> Tensor | None:
+def stamped(data: ImageSet, positions: Tensor, inside: Tensor, rate: float) -> Tensor | None:
     """Return which samples of a class carry the very pixels that a group shares, bool [n], or None if it shares none.
 
     `positions`: int64 [n] of the class; `inside`: bool [n], the group. A patch has the same values in the same places
     wherever it was put, which natural images hardly have: unlike what is blended in, it can be told from them one by
-    one. Those of the group that do not carry it were taken along by mistake.
+    one. A carrier has at least half of the values, and more of them than all but the share `rate` of other classes'
+    images. Those of the group that are none were taken along by mistake.
     """
     images = data.images[positions]
     others = torch.ones(len(data), dtype=torch.bool)
@@ -83,7 +84,8 @@ def stamped(data: ImageSet, positions: Tensor, inside: Tensor) -> Tensor | None:
     peculiar = (_equal(group, values).mean(0) >= HALF) & (_equal(rest, values).mean(0) <= RARE)
     if int(peculiar.sum()) < FEWEST:
         return None
-    carrying = _equal(images[:, peculiar], values[peculiar]).mean(1) >= WORN
+    usual = float(_equal(rest[:, peculiar], values[peculiar]).mean(1).quantile(1 - rate))
+    carrying = _equal(images[:, peculiar], values[peculiar]).mean(1) >= min(max(HALF, usual), WORN)
     return carrying if float(carrying[inside].float().mean()) >= HALF else None
 
 

@@ -54,16 +54,16 @@ def test_a_patch_tells_who_carries_it_from_a_group_that_is_half_right() -> None:
     inside = carrying[positions].clone()
     inside[-10:] = False  # a third of the poison was left out
     inside[:12] = True  # and as many others were taken along
-    found = stamped(data, positions, inside)
+    found = stamped(data, positions, inside, 0.01)
     assert found is not None and torch.equal(found, carrying[positions])
 
 
 def test_images_that_share_no_pixels_carry_no_patch() -> None:
     data, _, carrying = marked()
     positions = (data.labels == 0).nonzero().flatten()
-    assert stamped(data, positions, carrying[positions]) is None
+    assert stamped(data, positions, carrying[positions], 0.01) is None
     data.images[:, :, -2:, -2:] = 255  # what all images of a set share is nothing peculiar
-    assert stamped(data, positions, carrying[positions]) is None
+    assert stamped(data, positions, carrying[positions], 0.01) is None
 
 
 def test_a_trigger_calls_its_class_and_what_is_natural_does_not(backdoored: Backdoored) -> None:
