@@ -104,7 +104,7 @@ def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Opti
             parameters, settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
         )
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
+    return kind(parameters, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
 
 
 def _rate(schedule: str, done: float) -> float:

@@ -27,7 +27,7 @@ from safedl.training import fit as loop
 from safedl.training import predict
 from safedl.training.precision import resolve
 
-VERSION = 1
+VERSION = 2
 """Raised when the same inputs would give another model or other features; empties the cache."""
 
 FORWARD_AD_LOCK = threading.Lock()

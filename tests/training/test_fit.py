@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,3 +102,34 @@ def test_shift_moves_images_and_repeats_edges() -> None:
 def test_float32_is_never_lowered() -> None:
     assert resolve("float32", CPU) == "float32"
     assert resolve("bfloat16", CPU) == "bfloat16"
+
+
+def test_steps_are_those_of_adam(digits: Dataset, bench: Workbench) -> None:
+    """Against the formulas of Kingma and Ba (2015), in float64, on a network with convolutions in channels-last."""
+    data = small(digits)
+    start = bench.build(0)
+    weights = {name: p.detach().double() for name, p in start.named_parameters()}
+    first, second = ({name: torch.zeros_like(w) for name, w in weights.items()} for _ in range(2))
+    reference = copy.deepcopy(start).double().train()
+    epochs, batch, rate = 2, 50, 1e-3
+    order = torch.Generator().manual_seed(0)
+    batches = [chosen for _ in range(epochs) for chosen in torch.randperm(len(data), generator=order).split(batch)]
+    for step, chosen in enumerate(batches):
+        loss = F.cross_entropy(reference(data.images[chosen].double() / 255), data.labels[chosen])
+        slopes = torch.autograd.grad(loss, list(reference.parameters()))
+        now = rate * 0.5 * (1 + math.cos(math.pi * step / len(batches)))
+        with torch.no_grad():
+            for (name, weight), slope in zip(reference.named_parameters(), slopes, strict=True):
+                first[name] = 0.9 * first[name] + 0.1 * slope
+                second[name] = 0.999 * second[name] + 0.001 * slope**2
+                mean, square = first[name] / (1 - 0.9 ** (step + 1)), second[name] / (1 - 0.999 ** (step + 1))
+                weight.sub_(now * mean / (square.sqrt() + 1e-8))
+    fitted = bench.fit(
+        data, epochs=epochs, batch_size=batch, learning_rate=rate, optimizer="adam", schedule="cosine",
+        precision="float32",
+    )  # fmt: skip
+    moved, apart = [], []
+    for (name, weight), exact in zip(fitted.named_parameters(), reference.parameters(), strict=True):
+        apart.append((weight.double() - exact).detach().flatten())
+        moved.append((exact.detach() - weights[name]).flatten())
+    assert float(torch.cat(apart).norm() / torch.cat(moved).norm()) < 0.05
