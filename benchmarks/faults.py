@@ -1,6 +1,6 @@
 """Disturb drivers at random moments and count what was lost; feed broken profiles and count what got through.
 
-    python -m benchmarks.faults --workspace DIR [--kills 50] [--profiles 10000] [--write]
+    python -m benchmarks.faults --workspace DIR [--subjects small,demo] [--kills 50] [--profiles 10000] [--write]
 
 Every disturbed experiment has a workspace of its own below DIR and is compared with an undisturbed one. A failure is
 printed and ends the program with exit code 1. `--write` puts the table into `docs/benchmarks/faults.md`.
@@ -21,7 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safedl.workspace import Workspace
+import yaml
+
+from safedl.profile.load import read_text
+from safedl.workspace import Workspace, shipped_profiles
 from tests.faults import harness, mutate
 from tests.store.tables import content
 
@@ -29,12 +32,12 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "benchmarks" / "fau
 INTRODUCTION = """\
 # What faults cost
 
-Written by `python -m benchmarks.faults --write`. An experiment of seven stages (digits, a small `cnn`, two attacks,
-two defenses, two bounds; the profile stands in `tests/faults/harness.py`) is disturbed at random moments between the
-start of its driver and its end (measured in events written, plus up to 0.4 s), then taken up again by `safedl resume`,
-which is disturbed again in two of three experiments. "Lost" are stages that had been completed and were run again, and
-artifacts that were built again although they lay in the cache. "With other results" are experiments whose results
-(`result.json` without its times, weights, indices, pictures) differ from those of the undisturbed one.
+Written by `python -m benchmarks.faults --write`. An experiment is disturbed at random moments between the start of its
+driver and its end (measured in events written, plus up to 0.4 s), then taken up again by `safedl resume`, which is
+disturbed again, up to three times with the small profile and ten times with the demo. "Lost" are stages that had been
+completed and were run again, and artifacts that were built again although they lay in the cache. "With other results"
+are experiments whose results (`result.json` without its times, weights, indices, pictures) differ from those of the
+undisturbed one.
 """
 SIGNALS = {
     "kill -9": (signal.SIGKILL,),
@@ -42,6 +45,25 @@ SIGNALS = {
     "SIGHUP": (signal.SIGHUP,),
     "ctrl-c twice": (signal.SIGINT, signal.SIGINT),
 }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An experiment to disturb: its profile, how often at most before it may end, and how often other than by -9."""
+
+    title: str
+    profile: str
+    disturbances: int
+    others: int
+
+
+def subjects() -> dict[str, Subject]:
+    """Return the experiment of the tests, and the demo under its name."""
+    demo = yaml.safe_load(read_text(shipped_profiles() / "digits.yaml"))
+    return {
+        "small": Subject("The small profile of `tests/faults/harness.py`", harness.PROFILE, 3, 10),
+        "demo": Subject("The demo", yaml.safe_dump({**demo, "name": "small"}), 10, 3),
+    }
 
 
 @dataclass
@@ -66,8 +88,8 @@ class Tally:
 class Reference:
     """An undisturbed experiment: its results, files, duration, and how many bytes of events it writes."""
 
-    def __init__(self, root: Path) -> None:
-        workspace = harness.make_workspace(root)
+    def __init__(self, root: Path, subject: Subject) -> None:
+        workspace = harness.make_workspace(root, subject.profile)
         assert harness.run(root, "db", "path") == 0  # what forks drivers is loaded with the first one
         start = time.monotonic()
         assert harness.run(root, "run", "small") == 0
@@ -75,18 +97,19 @@ class Reference:
         self.events = harness.told(workspace)
         self.documents = harness.documents(workspace)
         self.files = harness.file_hashes(workspace)
+        self.subject = subject
 
 
 def disturb(
     root: Path, signals: tuple[int, ...], times: int, reference: Reference, rng: random.Random, t: Tally
 ) -> None:
     """Disturb one experiment some times, finish it, and count what is wrong."""
-    workspace = harness.make_workspace(root)
+    workspace = harness.make_workspace(root, reference.subject.profile)
     t.experiments += 1
     made: dict[tuple[str, str], float] = {}
-    for _ in range(times):
+    for disturbed in range(times):
         left = reference.events - min(harness.told(workspace), reference.events // 2)
-        goal = harness.told(workspace) + int(rng.uniform(-0.1, 0.95) * left)
+        goal = harness.told(workspace) + int(rng.uniform(-0.1, min(0.95, 2 / (times - disturbed + 1))) * left)
         harness.run_and_disturb(workspace, _reached(workspace, goal), rng.uniform(0, 0.4), signals)
         t.sent += 1
         t.damaged += bool(harness.integrity(workspace.db))
@@ -99,6 +122,8 @@ def disturb(
             assert harness.run(root, "runs", "ls") == 0
             t.seconds.append(time.monotonic() - start)
             t.open += len(harness.open_rows(workspace.db))
+            if stages == len(reference.documents):
+                break
         else:
             t.cut += 1
     code = harness.run(root, *harness.go_on(workspace))
@@ -128,14 +153,16 @@ def _survives_reindex(workspace: Workspace) -> bool:
 
 
 def kills(root: Path, count: int, seed: int, reference: Reference) -> dict[str, Tally]:
-    """Kill `count` times by -9 and a fifth as often in the other ways."""
+    """Kill `count` times by -9, and as often as the subject says in the other ways."""
     rng = random.Random(seed)
     found = {name: Tally() for name in SIGNALS}
+    most = reference.subject.disturbances
     for name, signals in SIGNALS.items():
-        tally, wanted = found[name], count if name == "kill -9" else max(1, count // 5)
+        tally, wanted = found[name], count if name == "kill -9" else reference.subject.others
         while tally.sent < wanted:
             folder = root / f"{name.replace(' ', '_')}-{tally.experiments}"
-            disturb(folder, signals, min(1 + tally.experiments % 3, wanted - tally.sent), reference, rng, tally)
+            times = most - tally.experiments % 3
+            disturb(folder, signals, min(times, wanted - tally.sent), reference, rng, tally)
             shutil.rmtree(folder)
             print(f"{name}: {tally}", file=sys.stderr, flush=True)
     return found
@@ -176,7 +203,8 @@ def main() -> None:
     """Measure, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, required=True, help="a folder for the workspaces; made if missing")
-    parser.add_argument("--kills", type=int, default=50, help="how often kill -9; the others a fifth as often")
+    parser.add_argument("--subjects", default="small,demo", help="which experiments")
+    parser.add_argument("--kills", type=int, default=50, help="how often kill -9")
     parser.add_argument("--profiles", type=int, default=10_000, help="how many damaged profiles")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", action="store_true", help=f"write {DOCUMENT.name}")
@@ -184,12 +212,17 @@ def main() -> None:
     root = arguments.workspace.absolute()
     root.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
-    reference = Reference(root / f"undisturbed-{os.getpid()}")
-    found = kills(root, arguments.kills, arguments.seed, reference)
+    parts: list[str] = []
+    tallies: list[Tally] = []
+    for name in arguments.subjects.split(","):
+        subject = subjects()[name]
+        reference = Reference(root / f"undisturbed-{name}-{os.getpid()}", subject)
+        found = kills(root, arguments.kills, arguments.seed, reference)
+        tallies += found.values()
+        stages = f"{len(reference.documents)} stages; undisturbed it takes {reference.seconds:.1f} s."
+        parts += [f"## {subject.title}", stages, table(found)]
     loaded, refused, crashed, written = fuzz(arguments.profiles, arguments.seed)
-    parts = [
-        table(found),
-        f"The undisturbed experiment takes {reference.seconds:.1f} s.",
+    parts += [
         "## Damaged profiles\n\n"
         f"{arguments.profiles:,} texts with one to three damages each: {refused:,} refused with a message, {loaded:,} "
         f"valid all the same, {len(crashed)} ended in an unexpected error, {len(written)} attempts to write anything.",
@@ -202,7 +235,7 @@ def main() -> None:
     if arguments.write:
         DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(f"{INTRODUCTION}\n{text}\n")
-    bad = any(t.damaged or t.open or t.lost or t.differing for t in found.values()) or crashed or written
+    bad = any(t.damaged or t.open or t.lost or t.differing for t in tallies) or crashed or written
     sys.exit(1 if bad else 0)
 
 

@@ -69,7 +69,7 @@ class Driver:
         """Return whether it has not ended."""
         return self._process.is_alive()
 
-    def wait(self, seconds: float = 120.0) -> int:
+    def wait(self, seconds: float = 600.0) -> int:
         """Wait for its end and return the exit code; a signal's number is negative."""
         self._process.join(seconds)
         assert self._process.exitcode is not None, f"the driver did not end: {self.said()}"
