@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar, cast
@@ -15,17 +17,22 @@ from safedl import catalog
 from safedl.attacks import load_poison
 from safedl.attacks.contract import AttackContext, Poisoning
 from safedl.catalog.settings import TrainingSettings
-from safedl.data.arrays import from_mapping
+from safedl.data.arrays import from_mapping, to_labels, to_tensor
 from safedl.data.imageset import ImageSet
 from safedl.defenses import load
 from safedl.defenses.contract import Detection, Repaired, Scenario
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 from safedl.models.build import initialise, prepare
 from safedl.models.classifier import Classifier
-from safedl.profile.problems import Problem, validate
+from safedl.profile.problems import Problem, quoted, validate
 from safedl.training.workbench import Workbench
 
 Schema = TypeVar("Schema", bound=BaseModel)
+
+SEEDS = 2**31
+"""Seeds are below it, as in a profile: what draws from them takes no larger ones."""
+SPARSE_CLASSES = 100_000
+"""More classes than these need samples to match: their number is taken from the largest label."""
 
 
 def poison(
@@ -49,6 +56,7 @@ def poison(
     spec = catalog.attack(attack)
     if spec.category not in ("data_poisoning", "backdoor"):
         raise UsageError(f"poison: {spec.name} attacks at test time; it poisons no training data")
+    seed, place = _seed(seed, "poison"), _device(device, "poison")
     data, num_classes = _image_set(images, labels, "poison")
     checked = _check(spec.params, params, spec.name, num_classes)
     clean = None
@@ -57,7 +65,7 @@ def poison(
             raise UsageError(f"poison: {spec.name} needs a model trained on these images: give it as model=")
         clean = _classifier(model, data, num_classes, mean, std, seed, "poison")
     rng = torch.Generator().manual_seed(seed)
-    return load_poison(spec)(data, checked, AttackContext(rng, num_classes, torch.device(device), clean))
+    return load_poison(spec)(data, checked, AttackContext(rng, num_classes, place, clean))
 
 
 def detect(
@@ -82,6 +90,7 @@ def detect(
         raise UsageError(f"detect: {spec.name} needs more than features; those that do not: {able}")
     if (trusted_features is None) != (trusted_labels is None):
         raise UsageError("detect: trusted_features and trusted_labels must come together")
+    seed = _seed(seed, "detect")
     values, given = _features(features, labels, "detect: features")
     if trusted_features is None:
         known, known_labels = values[:0], given[:0]
@@ -89,7 +98,7 @@ def detect(
         known, known_labels = _features(trusted_features, trusted_labels, "detect: trusted_features")
     if known.shape[1] != values.shape[1]:
         raise UsageError(f"detect: {values.shape[1]} features a sample, but {known.shape[1]} a trusted one")
-    num_classes = int(torch.cat([given, known_labels]).max()) + 1
+    num_classes = _count_classes(torch.cat([given, known_labels]))
     checked = _check(spec.params, params, spec.name, num_classes)
     bench = Workbench(_no_model, "", TrainingSettings(), torch.device("cpu"), seed)
     scenario = FeatureScenario(
@@ -127,6 +136,11 @@ def repair(
     if spec.kind != "repair":
         able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.kind == "repair")
         raise UsageError(f"repair: {spec.name} does not mend a model; those that do: {able}")
+    seed, place = _seed(seed, "repair"), _device(device, "repair")
+    if not isinstance(training, Mapping | None):
+        raise UsageError(f'repair: training is {quoted(training)}; give a mapping as in a profile, {{"epochs": 20}}')
+    if fresh is not None and not callable(fresh):
+        raise UsageError("repair: fresh must be a function that makes an untrained module, as lambda: MyNet()")
     data, num_classes = _image_set(trusted_images, trusted_labels, "repair")
     checked = _check(spec.params, params, spec.name, num_classes)
     recipe = _check(TrainingSettings, training or {}, "training", num_classes)
@@ -136,7 +150,7 @@ def repair(
         return _classifier(made, data, num_classes, mean, std, own_seed, "repair")
 
     model = _classifier(module, data, num_classes, mean, std, seed, "repair")
-    bench = Workbench(build, "", recipe, torch.device(device), seed)
+    bench = Workbench(build, "", recipe, place, seed)
     scenario = Scenario(data, data, _numbers(num_classes), model, bench)
     found: Repaired = load(spec)(scenario, checked)
     return found
@@ -165,20 +179,73 @@ def _image_set(images: Any, labels: Any, where: str) -> tuple[ImageSet, int]:
 
 def _features(values: Any, labels: Any, where: str) -> tuple[Tensor, Tensor]:
     """Return features float32 [N, D] and labels int64 [N] on the CPU."""
-    try:
-        features = torch.as_tensor(values).detach().to("cpu", torch.float32)
-        given = torch.as_tensor(labels).detach().to("cpu", torch.int64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{where}: cannot be used as numbers: {error}") from None
+    features = to_tensor(values, where).float()
+    own = where.replace("features", "labels")
+    given, names = to_labels(labels, None, own)
+    if names:
+        raise UsageError(f"{own}: labels must be whole numbers 0 to K - 1, not texts as '{names[0]}'")
     if features.ndim != 2 or given.shape != features.shape[:1] or not len(given):
         raise UsageError(
             f"{where}: expected [N, D] and N labels, not {list(features.shape)} and {list(given.shape)} labels"
         )
     if not features.isfinite().all():
         raise UsageError(f"{where}: some are not finite")
-    if int(given.min()) < 0:
-        raise UsageError(f"{where}: labels must be 0 or more, found {int(given.min())}")
     return features, given
+
+
+def _count_classes(labels: Tensor) -> int:
+    """Return one more than the largest label. Raises `UsageError` where that is no number of classes."""
+    count = int(labels.max()) + 1
+    if count > max(SPARSE_CLASSES, 10 * len(labels)):
+        raise UsageError(
+            f"detect: a label of {count - 1} makes {count} classes for {len(labels)} samples; number the classes anew, "
+            "0 to K - 1, as torch.unique(labels, return_inverse=True)[1] does"
+        )
+    return count
+
+
+def _seed(seed: Any, where: str) -> int:
+    """Return a seed that every generator takes."""
+    try:
+        number = -1 if isinstance(seed, bool) else operator.index(seed)
+    except TypeError:
+        number = -1
+    if not 0 <= number < SEEDS:
+        raise UsageError(f"{where}: seed is {quoted(seed)}; give a whole number from 0 to {SEEDS - 1}")
+    return number
+
+
+def _device(device: Any, where: str) -> torch.device:
+    """Return a device that can be computed on here."""
+    try:
+        place = torch.device(device)
+        torch.zeros(1, device=place).tolist()
+    except Exception as error:  # an unknown name, no driver, a number too many, a build without it
+        raise UsageError(
+            f"{where}: device {quoted(str(device))} cannot be used here; give cpu, or cuda or cuda:N if there is a GPU"
+        ) from error
+    return place
+
+
+def _per_channel(values: Any, name: str, default: float, channels: int, where: str) -> list[float]:
+    """Return `mean` or `std` as plain numbers: an array's own would change the type of the images."""
+    try:
+        found = [default] * channels if values is None else [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"{where}: {name} must be a list of numbers, one for each of the {channels} channels, "
+            f"not {type(values).__name__}"
+        ) from None
+    if len(found) != channels:
+        raise UsageError(
+            f"{where}: mean and std need one value for each of the {channels} channels; {name} has {len(found)}"
+        )
+    kept = torch.tensor(found, dtype=torch.float32).tolist()  # as the model keeps them: 1e-60 becomes 0
+    wrong = [v for v, k in zip(found, kept, strict=True) if not math.isfinite(k) or (name == "std" and k <= 0)]
+    if wrong:
+        must = "finite and above 0, as images are divided by it" if name == "std" else "finite"
+        raise UsageError(f"{where}: {name} has {wrong[0]:g}; it must be {must}")
+    return found
 
 
 def _classifier(
@@ -186,22 +253,26 @@ def _classifier(
     seed: int, where: str,
 ) -> Classifier:  # fmt: skip
     """Return a copy of a module as a classifier, in eval mode."""
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"{where}: the model must be a torch.nn.Module, not {type(module).__name__}")
     channels, height, width = data.images.shape[1:]
-    net = copy.deepcopy(module).cpu().eval().requires_grad_(True)
-    prepare(net, seed)
-    centre, spread = list(mean or [0.0] * channels), list(std or [1.0] * channels)
-    if not len(centre) == len(spread) == channels:
-        raise UsageError(f"{where}: mean and std need one value for each of the {channels} channels")
+    centre = _per_channel(mean, "mean", 0.0, channels, where)
+    spread = _per_channel(std, "std", 1.0, channels, where)
     try:
+        net = copy.deepcopy(module).cpu().eval().requires_grad_(True)
+        prepare(net, seed)
         model = Classifier(net, centre, spread, (channels, height, width)).eval()
         with torch.no_grad():
             logits = model(torch.full((2, channels, height, width), 0.5))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise UsageError(f"{where}: the module fails on images {list(data.images.shape[1:])}: {error}") from error
-    if logits.shape != (2, num_classes):
+    except UsageError:
+        raise
+    except Exception as error:  # the module may fail in any way
         raise UsageError(
-            f"{where}: the module gives {list(logits.shape)} for two images, and the labels have {num_classes} classes"
-        )
+            f"{where}: the module fails on images {list(data.images.shape[1:])}: {in_a_line(error)}"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.shape != (2, num_classes):
+        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UsageError(f"{where}: the module gives {found} for two images, and the labels have {num_classes} classes")
     return model
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -19,6 +20,7 @@ from filelock import FileLock
 from safedl.errors import UsageError
 from safedl.profile.load import read_text
 from safedl.profile.names import check_name
+from safedl.profile.problems import quoted
 from safedl.reports import write_text
 
 if TYPE_CHECKING:
@@ -33,8 +35,13 @@ Decision = str | int
 """`keep`, `drop`, or the index of the class that the sample really belongs to."""
 KEEP, DROP = "keep", "drop"
 
-_LINE = re.compile(r"""\s*(["']?)(\d+)\1\s*:\s*(keep|drop|\d+)\s*(?:#.*)?""", re.ASCII)
+_DIGITS = 18
+"""As many as fit into 64 bits; Python itself refuses to read some thousands."""
+_LINE = re.compile(rf"""\s*(["']?)(\d{{1,{_DIGITS}}})\1\s*:\s*(keep|drop|\d{{1,{_DIGITS}}})\s*(?:#.*)?""", re.ASCII)
 """A decision as a line of YAML. Read line by line: a large group makes more of them than a profile may hold."""
+_WORDS = "keep, drop, or the index of a class"
+_DAMAGE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+"""What a line that is no suspect raises: an endless number overflows, brackets in brackets recurse too deep."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +91,22 @@ def each_suspect(folder: Path, start: int = 0) -> Iterator[Suspect]:
         for number, line in enumerate(islice(lines, start, None), start + 1):
             try:
                 suspect = _suspect(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except _DAMAGE as error:
                 raise UsageError(f"{path}: line {number} is no suspect: {error!r}; scan again") from error
             yield suspect
 
 
 def suspect_images(folder: Path) -> NDArray[np.uint8]:
-    """Return the images uint8 [S, C, H, W] of the suspects in their order, mapped from the disk."""
+    """Return the images uint8 [S, C, H, W] of the suspects in their order, mapped from the disk.
+
+    Raises `OSError` where there is no such file, `ValueError` where it holds no array.
+    """
     import numpy as np
 
-    images: NDArray[np.uint8] = np.load(folder / IMAGES, mmap_mode="r")
+    try:  # `np.load` has other words for an empty file, and opens zip files too
+        images: NDArray[np.uint8] = np.lib.format.open_memmap(folder / IMAGES, mode="r")
+    except TokenError as error:
+        raise ValueError(f"{folder / IMAGES} is damaged: {error}") from error
     return images
 
 
@@ -113,15 +126,22 @@ def read_decisions(results: Path, uid: str) -> dict[int, Decision]:
             continue
         match = _LINE.fullmatch(line)
         if match is None or int(match[2]) in found:
-            why = "is no decision; write keep, drop, or the index of a class" if match is None else "stands there twice"
-            raise UsageError(f"{path}: line {number}: {line.strip()!r} {why}")
+            why = f"is no decision; write {_WORDS}" if match is None else "stands there twice; take one out"
+            raise UsageError(f"{path}: line {number}: {quoted(line.strip())} {why}")
         found[int(match[2])] = match[3] if match[3] in (KEEP, DROP) else int(match[3])
     return found
 
 
 def decide(results: Path, uid: str, changes: Mapping[int, Decision | None]) -> Path:
-    """Set decisions by position, or take them back (None), in one step; return the file. Others' decisions stay."""
+    """Set decisions by position, or take them back (None), in one step; return the file. Others' decisions stay.
+
+    Raises `UsageError` for what could not be read again; nothing is written then.
+    """
     path = path_of(results, uid)
+    for index, decision in changes.items():
+        if decision is not None and not (_is_index(index) and (decision in (KEEP, DROP) or _is_index(decision))):
+            told = f"{quoted(decision)} for position {quoted(index)}"
+            raise UsageError(f"{path}: {told} cannot be written; a position from 0 on takes {_WORDS}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         merged: dict[int, Decision | None] = {**read_decisions(results, uid), **changes}
@@ -135,6 +155,10 @@ def final_changes(suspects: Sequence[Suspect], decisions: Mapping[int, Decision]
     verdicts: dict[int, Decision] = {**{s.index: DROP for s in suspects}, **decisions}
     dropped = frozenset(i for i, verdict in verdicts.items() if verdict == DROP)
     return Changes(dropped, {i: verdict for i, verdict in verdicts.items() if isinstance(verdict, int)})
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**_DIGITS
 
 
 def _suspect(values: Mapping[str, Any]) -> Suspect:

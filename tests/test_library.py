@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -170,6 +171,16 @@ def test_what_cannot_be_used_gets_one_sentence(digits: Dataset) -> None:
         "200 images, but 199 labels": lambda: safedl.poison(images, labels[:199], "static_patch"),
         "needs more than features; those that do not: ": lambda: safedl.detect(features, given, "data_cleaning"),
         "expected \\[N, D\\]": lambda: safedl.detect(features[0], given, "spectral_signatures"),
+        "labels must be whole numbers 0 to K - 1, found 0.6": lambda: safedl.detect(
+            features, [0.6] * 400, "spectral_signatures"
+        ),
+        "labels must be whole numbers 0 to K - 1, not texts": lambda: safedl.detect(
+            features, ["a"] * 400, "spectral_signatures"
+        ),
+        "complex numbers cannot be used": lambda: safedl.detect(features + 1j, given, "spectral_signatures"),
+        "a label of 3000000 makes 3000001 classes for 400 samples": lambda: safedl.detect(
+            features, given.masked_fill(torch.arange(400) == 7, 3_000_000), "spectral_signatures"
+        ),
         "some are not finite": lambda: safedl.detect(features / 0, given, "spectral_signatures"),
         "must come together": lambda: safedl.detect(features, given, "spectral_signatures", trusted_labels=given),
         "does not mend a model": lambda: safedl.repair(nn.Linear(64, 10), images, labels, "data_cleaning"),
@@ -181,3 +192,53 @@ def test_what_cannot_be_used_gets_one_sentence(digits: Dataset) -> None:
     for message, call in calls.items():
         with pytest.raises(UsageError, match=message):
             call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mean": np.array([0.5] * 3)}, "repair: mean and std need one value for each of the 1 channels; mean has 3"),
+        ({"mean": []}, "mean has 0"),
+        ({"mean": 0.5}, "repair: mean must be a list of numbers, one for each of the 1 channels, not float"),
+        ({"mean": [float("nan")]}, "repair: mean has nan; it must be finite"),
+        ({"std": [0.0]}, "repair: std has 0; it must be finite and above 0"),
+        ({"std": [1e-60]}, "repair: std has 1e-60; it must be finite and above 0"),
+        ({"mean": [1e60]}, r"repair: mean has 1e\+60; it must be finite"),
+        ({"std": np.array([-1.0])}, "repair: std has -1; it must be finite and above 0"),
+        ({"device": "gpu"}, "repair: device 'gpu' cannot be used here; give cpu, or cuda"),
+        ({"device": None}, "repair: device 'None' cannot be used"),
+        ({"device": "meta"}, "repair: device 'meta' cannot be used"),
+        ({"seed": "a"}, "repair: seed is 'a'; give a whole number from 0 to 2147483647"),
+        ({"seed": 2**70}, "repair: seed is 1180591620717411303424; give"),
+        ({"seed": 1.0}, "repair: seed is 1.0; give"),
+        ({"training": [1]}, r"repair: training is \[1\]; give a mapping"),
+        ({"fresh": 3}, "repair: fresh must be a function"),
+        ({"module": 3}, "repair: the model must be a torch.nn.Module, not int"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_named(digits: Dataset, arguments: dict[str, Any], message: str) -> None:
+    images, labels = digits.trusted.images, digits.trusted.labels
+    given = {"module": _Odd(), "trusted_images": images, "trusted_labels": labels, "defense": "fine_pruning"}
+    with pytest.raises(UsageError, match=message):
+        safedl.repair(**given | arguments)
+    if "seed" in arguments or "device" in arguments:
+        with pytest.raises(UsageError, match=message.replace("repair", "poison", 1)):
+            safedl.poison(images, labels, "static_patch", **arguments)
+
+
+def test_a_module_that_fails_in_any_way_is_named(digits: Dataset) -> None:
+    class Broken(_Odd):
+        def forward(self, images: torch.Tensor) -> Any:
+            return {}["logits"]
+
+    with pytest.raises(UsageError, match=r"repair: the module fails on images \[1, 8, 8\]: KeyError: 'logits'"):
+        safedl.repair(Broken(), digits.trusted.images, digits.trusted.labels, "fine_pruning")
+
+
+def test_mean_and_std_may_be_arrays(digits: Dataset) -> None:
+    images, labels = digits.trusted.images, digits.trusted.labels
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    mended = safedl.repair(
+        net, images, labels, "fine_pruning", mean=np.array([0.5]), std=torch.tensor([0.25]), training={"epochs": 1}
+    )
+    assert mended.model.mean.flatten().tolist() == [0.5] and mended.model.std.flatten().tolist() == [0.25]

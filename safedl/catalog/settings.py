@@ -52,7 +52,7 @@ class TrainingSettings(Section):
     """One recipe for baseline, attacked and defended models."""
 
     epochs: int = Field(10, ge=1, le=10_000, description="Passes over the training images.")
-    batch_size: int = Field(64, ge=1, le=65_536, description="Images per step.")
+    batch_size: int = Field(64, ge=2, le=65_536, description="Images per step.")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="adam, adamw, or sgd with momentum.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Largest learning rate.")
     weight_decay: float = Field(0.0, ge=0, le=1, description="L2 penalty.")

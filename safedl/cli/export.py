@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from safedl.cli.output import note
-from safedl.errors import NotFoundError, UsageError
+from safedl.errors import IncompleteError, NotFoundError, UsageError
 from safedl.workspace import Workspace
 
 OTHER_DATA = (".npy", ".zip", ".gz", ".tar", ".parquet", ".csv", ".json", ".h5", ".hdf5", ".pt", ".pth", ".pkl", ".png")
@@ -36,9 +37,17 @@ def export(
         raise UsageError("nothing to export: name --data OUT, --model OUT or --indices FILE.csv")
     if data is not None and data.suffix.lower() in OTHER_DATA:
         raise UsageError(f"--data {data}: data is written as an .npz file or as a folder of images")
-    if data is not None and data.suffix != ".npz" and data.is_file():
-        raise UsageError(f"--data {data}: is a file; name a new folder, or an .npz file")
-    _check_targets([p for p in (data, model, indices) if p is not None], force)
+    if indices is not None and indices.suffix.lower() != ".csv":
+        raise UsageError(f"--indices {indices}: the name must end in .csv")
+    folder = data if data is not None and data.suffix.lower() != ".npz" else None
+    if folder is not None:
+        if folder.is_symlink() or folder.is_file() or not folder.name:
+            raise UsageError(f"--data {folder}: is no name for a new folder; give one, or that of an .npz file")
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(
+                f"--data {folder}: is a folder that is not empty; folders are not replaced, name a new one"
+            )
+    _check_targets([p for p in (data, model, indices) if p is not None], force, folder)
     uid = find_run(workspace, run, data is not None or indices is not None, model is not None)
     _write(workspace, uid, data, model, indices, force)
 
@@ -62,17 +71,29 @@ def _write(
         opened = takeout.open_run(workspace, uid, request, progress)
         if model is not None:  # first, because it is what may be refused
             classifier = takeout_model.read_model(opened, progress)
-            notes = takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
+            with _writing(model):
+                notes = takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
             _tell(takeout_model.files_of(model), notes)
         if data is None and indices is None:
             return
         found = takeout.read_data(opened, progress)
         _tell((), (takeout.summary(found), *found.notes))
         if data is not None:
-            _tell((data,), takeout.write_data(data, found, progress))
+            with _writing(data):
+                notes = takeout.write_data(data, found, progress)
+            _tell((data,), notes)
         if indices is not None:
-            takeout.write_indices(indices, found)
+            with _writing(indices):
+                takeout.write_indices(indices, found)
             _tell((indices,))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _tell(written: Sequence[Path], notes: Sequence[str] = ()) -> None:
@@ -86,10 +107,12 @@ def find_run(workspace: Workspace, name: str, data: bool, model: bool) -> str:
     """Return the uid of the run to export. `name`: a uid or part of one, of a run or of an experiment.
 
     Of an experiment's runs those that mend something come first. Raises `NotFoundError` if there is none or several,
-    `UsageError` for a run without what is asked for.
+    `UsageError` for a run without what is asked for, `IncompleteError` for one without a result.
     """
     uid = workspace.find(name)
     if not workspace.experiment_folder(uid).is_dir():
+        if workspace.result(uid) is None:
+            raise IncompleteError(f"run {uid} has not completed: it has no result")
         if reason := obstacle(workspace, uid, data, model):
             raise UsageError(f"run {uid} {reason}")
         return uid
@@ -117,13 +140,14 @@ def obstacle(workspace: Workspace, uid: str, data: bool, model: bool) -> str | N
     return None
 
 
-def _check_targets(paths: Sequence[Path], force: bool) -> None:
-    """Raise `UsageError` for a target that is taken."""
-    if len({path.absolute() for path in paths}) < len(paths):
-        raise UsageError("each thing to export needs a file of its own")
+def _check_targets(paths: Sequence[Path], force: bool, folder: Path | None = None) -> None:
+    """Raise `UsageError` for a target that is taken; `folder` is the one that becomes a folder, others are files."""
+    places = [path.absolute() for path in paths]
+    if len(set(places)) < len(places) or any(place in other.parents for place in places for other in places):
+        raise UsageError("each thing to export needs a place of its own, and none may lie within another")
     for path in paths:
-        if path.is_dir() and (path.suffix in (".npz", ".safetensors", ".pt2", ".onnx", ".csv") or any(path.iterdir())):
-            raise UsageError(f"{path} is a folder that is not empty; folders are not replaced, name a new one")
+        if path.is_dir() and path != folder:
+            raise UsageError(f"{path} is a folder; name a file")
         holder = next(parent for parent in path.absolute().parents if parent.exists())
         if not holder.is_dir():
             raise UsageError(f"{path}: {holder} is a file, no folder")

@@ -11,6 +11,7 @@ import typer
 from safedl.cli.output import note, print_json, print_rows
 from safedl.cli.run import Device, NoCache, carry_out, leave_as
 from safedl.errors import IncompleteError, UsageError
+from safedl.text import printable
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def scan(
     context: typer.Context,
     profile: Annotated[str | None, typer.Argument(help="A profile, instead of the options.", metavar="PROFILE")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Image folder, .npz file, module, or a built-in data set.", metavar="PATH")
+        str | None,
+        typer.Option(help="Image folder, .npz or .parquet file, module, or a built-in data set.", metavar="PATH"),
     ] = None,
     trusted: Annotated[
         str | None, typer.Option(help="Images known to be clean, of the same classes.", metavar="PATH")
@@ -100,12 +102,13 @@ def tell(workspace: Workspace, uid: str, json: bool) -> int:
         listed = read_suspects(folder)
         print_json(_object(document, listed))
         return IncompleteError.exit_code if found else 0
-    print(f"verdict: {document['verdict']}")
-    for line in document["evidence"]:
-        print(f"  {line}")
-    print(f"at a false-alarm rate of {document['false_alarm_rate']:.1%} of clean images; not seen would be:")
-    for line in document["limits"]:
-        print(f"  {line}")
+    lines = [
+        f"verdict: {document['verdict']}",
+        *(f"  {line}" for line in document["evidence"]),
+        f"at a false-alarm rate of {100 * document['false_alarm_rate']:.3g}% of clean images; not seen would be:",
+        *(f"  {line}" for line in document["limits"]),
+    ]
+    print(*map(printable, lines), sep="\n")
     first = read_suspects(folder, 0, SHOWN)
     classes = document["class_names"]
     print_rows([_row(s, classes) for s in first], title=f"{document['suspects']} suspects, the first {len(first)}")

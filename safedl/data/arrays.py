@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 from safedl.data.imageset import ImageSet, Raw
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 
 CHANNELS = (1, 3)
-_UNSIGNED = (torch.uint16, torch.uint32)
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Torch has neither minimum nor rounding for these."""
+_EXACT = 2**53
+"""Below it a float64 holds every whole number."""
 KEYS = {
     "x_train": ("x_train", "train_images"),
     "y_train": ("y_train", "train_labels"),
@@ -41,19 +44,19 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
     """Return the data set in `x_train`, `y_train` and, if there, `x_test`, `y_test`, `classes`, `sources`.
 
     Images: see `to_images`. Labels: whole numbers 0 to K - 1 with every class in the training part, or texts.
+    `classes` is a list of names. Texts may be bytes, which are taken for UTF-8.
     Raises `UsageError` that begins with `where`.
     """
     found = {ours: next((values[n] for n in names if values.get(n) is not None), None) for ours, names in KEYS.items()}
     for key in ("x_train", "y_train"):
         if found[key] is None:
-            raise UsageError(
-                f"{where}: no {' or '.join(KEYS[key])}; it has: {', '.join(map(str, values)) or 'nothing'}"
-            )
+            there = ", ".join(str(name) for name, value in values.items() if value is not None)
+            raise UsageError(f"{where}: no {' or '.join(KEYS[key])}; it has: {there or 'nothing'}")
     if (found["x_test"] is None) != (found["y_test"] is None):
         raise UsageError(f"{where}: test images and test labels must come together")
     train_images = to_images(found["x_train"], f"{where}: x_train")
-    given = None if found["classes"] is None else tuple(str(name) for name in found["classes"])
-    train_labels, names = _to_labels(found["y_train"], given, f"{where}: y_train")
+    given = None if found["classes"] is None else _to_names(found["classes"], where)
+    train_labels, names = to_labels(found["y_train"], given, f"{where}: y_train")
     sources = None if found["sources"] is None else _to_sources(found["sources"], len(train_images), where)
     train = _image_set(train_images, train_labels, f"{where}: x_train", sources)
     classes = _check_classes(train_labels, names, where)
@@ -64,7 +67,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
         raise UsageError(
             f"{where}: test images are {list(test_images.shape[1:])}, training images {list(train_images.shape[1:])}"
         )
-    test_labels, _ = _to_labels(found["y_test"], classes, f"{where}: y_test")
+    test_labels, _ = to_labels(found["y_test"], classes, f"{where}: y_test")
     if len(test_labels) and int(test_labels.max()) >= len(classes):
         raise UsageError(
             f"{where}: y_test has class {int(test_labels.max())}, the training labels end at {len(classes) - 1}"
@@ -79,7 +82,7 @@ def to_images(values: Any, where: str) -> Tensor:
     first); whole numbers 0 to 255, or floats in [0, 1]. Raises `UsageError` that begins with `where`.
     """
     channels_last = not isinstance(values, Tensor)
-    images = _tensor(values, where)
+    images = to_tensor(values, where)
     if images.ndim == 3:
         images = images.unsqueeze(1)
     elif images.ndim == 4:
@@ -98,10 +101,11 @@ def to_images(values: Any, where: str) -> Tensor:
 def _to_uint8(images: Tensor, where: str) -> Tensor:
     if images.dtype == torch.uint8:
         return images
+    floats = images.is_floating_point()
     if images.dtype in _UNSIGNED:
-        images = images.long()  # torch cannot take the minimum of these
+        images = images.double()
     low, high = float(images.min()), float(images.max())
-    if images.is_floating_point():
+    if floats:
         if not (low >= 0 and high <= 1):
             raise UsageError(
                 f"{where}: floats must lie in [0, 1], found {low:g} to {high:g}; "
@@ -115,36 +119,65 @@ def _to_uint8(images: Tensor, where: str) -> Tensor:
     return images.to(torch.uint8)
 
 
-def _tensor(values: Any, where: str) -> Tensor:
-    if isinstance(values, Tensor):
-        return values.detach().cpu()
+def to_tensor(values: Any, where: str) -> Tensor:
+    """Return real numbers of any kind as a tensor on the CPU. Raises `UsageError` that begins with `where`."""
     try:
-        return torch.from_numpy(np.ascontiguousarray(values))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{where}: cannot be used as numbers: {error}") from None
+        tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+        numbers = tensor.detach().cpu()
+    except (TypeError, ValueError, RuntimeError) as error:  # of the last kind is what meta tensors raise
+        raise UsageError(f"{where}: cannot be used as numbers: {in_a_line(error)}") from None
+    if numbers.is_complex():
+        raise UsageError(f"{where}: complex numbers cannot be used; give real ones, their .real or abs()")
+    if numbers.layout != torch.strided:
+        raise UsageError(f"{where}: a sparse tensor cannot be used; give its .to_dense()")
+    return numbers
 
 
-def _to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[Tensor, tuple[str, ...] | None]:
-    """Return labels int64 [N] and the classes' names: those given, for texts else the sorted texts, else None."""
-    flat = values if isinstance(values, Tensor) else np.asarray(values)
+def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[Tensor, tuple[str, ...] | None]:
+    """Return labels int64 [N] and the classes' names: those given, for texts else the sorted texts, else None.
+
+    Raises `UsageError` that begins with `where`.
+    """
+    try:
+        flat = values if isinstance(values, Tensor) else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(f"{where}: labels must be one number for each image: {in_a_line(error)}") from None
     if flat.ndim == 2 and flat.shape[1] == 1:
         flat = flat.reshape(-1)
     if flat.ndim != 1:
         raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}")
     if isinstance(flat, np.ndarray) and flat.dtype.kind in "US":
-        texts, index = np.unique(flat.astype(str), return_inverse=True)
+        texts, index = np.unique(_decoded(flat), return_inverse=True)
         names = names or tuple(texts.tolist())
         unknown = [text for text in texts.tolist() if text not in names]
         if unknown:
             raise UsageError(f"{where}: unknown class '{unknown[0]}'; known: {', '.join(names)}")
         return torch.tensor([names.index(text) for text in texts.tolist()])[torch.from_numpy(index)], names
-    numbers = _tensor(flat, where)
-    if numbers.is_floating_point() and not torch.equal(numbers, numbers.round()):
-        raise UsageError(f"{where}: labels must be whole numbers")
+    numbers = to_tensor(flat, where)
+    if numbers.is_floating_point() or numbers.dtype in _UNSIGNED:
+        exact = numbers.double()
+        odd = exact[(exact != exact.round()) | ~(exact.abs() < _EXACT)]
+        if len(odd):
+            raise UsageError(f"{where}: labels must be whole numbers 0 to K - 1, found {float(odd[0]):g}")
     labels = numbers.long()
     if len(labels) and int(labels.min()) < 0:
         raise UsageError(f"{where}: labels must be 0 or more, found {int(labels.min())}")
     return labels, names
+
+
+def _to_names(values: Any, where: str) -> tuple[str, ...]:
+    """Return the classes' names as texts."""
+    try:
+        names = list(values.tolist() if isinstance(values, Tensor) else values)
+    except TypeError:  # nothing that can be gone through, or an array without a dimension
+        names = [[]]
+    if isinstance(values, str | bytes) or any(isinstance(name, list | tuple | np.ndarray | Tensor) for name in names):
+        raise UsageError(f"{where}: classes must be a list of names, one for each class")
+    return tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name) for name in names)
+
+
+def _decoded(texts: np.ndarray) -> np.ndarray:
+    return np.char.decode(texts, "utf-8", "backslashreplace") if texts.dtype.kind == "S" else texts
 
 
 def _check_classes(labels: Tensor, names: tuple[str, ...] | None, where: str) -> tuple[str, ...]:

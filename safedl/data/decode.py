@@ -82,8 +82,10 @@ def target_size(
 def to_pixels(image: Image.Image, grey: bool, size: tuple[int, int]) -> Tensor:
     """Return an image as uint8 [C, H, W], resized to `size` (width, height) if it has another."""
     if image.mode in _DEEP_GREY:
-        # Pillow's own conversion cuts 16-bit values off at 255.
-        image = Image.fromarray((np.asarray(image).clip(0, 65_535) >> 8).astype(np.uint8))
+        # Pillow's own conversion cuts 16-bit values off at 255. Only 32 bits may hold 8-bit values: files of 16 say so.
+        values = np.asarray(image).clip(0, 65_535)
+        deep = image.mode != "I" or values.max(initial=0) > 255
+        image = Image.fromarray((values >> 8 if deep else values).astype(np.uint8))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     image = image.convert("L" if grey else "RGB")

@@ -9,20 +9,21 @@ from torch import Tensor
 
 from safedl.data.decode import read_images
 from safedl.data.imageset import ImageSet, Raw
+from safedl.data.parquet import TEST_PARTS
 from safedl.errors import UsageError
 from safedl.progress import Progress
 
 SIDECARS = {".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".db", ".ini"}
-"""Files that often lie beside images; hidden files are passed over too."""
+"""Files that often lie beside images; hidden files and folders are passed over too."""
 
 
 def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return the images below `folder`; the names of its subfolders are the classes, numbers in numeric order.
 
-    Every file must be an image, hidden files and notes (`.csv`, `.txt` ...) apart. For `shape` see `read_images`.
-    Raises `UsageError` naming the folder or file that cannot be used.
+    Every file must be an image, notes (`.csv`, `.txt` ...) and what is hidden or lies in a hidden folder apart.
+    For `shape` see `read_images`. Raises `UsageError` naming the folder or file that cannot be used.
     """
-    train_root = folder / "train" if (folder / "train").is_dir() else folder
+    train_root = folder / "train" if _is_part(folder / "train") else folder
     test_root = folder / "test" if train_root != folder and (folder / "test").is_dir() else None
     classes = _classes(train_root)
     if not classes:
@@ -55,6 +56,14 @@ def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str,
     return found
 
 
+def _is_part(train: Path) -> bool:
+    """Return whether `train` holds the classes of the training part, rather than the images of a class of that name.
+
+    Beside nothing but parts it is one even without class folders: its images would be taken for a class otherwise.
+    """
+    return train.is_dir() and (bool(_classes(train)) or set(_classes(train.parent)) <= {"train", *TEST_PARTS})
+
+
 def _classes(root: Path) -> list[str]:
     names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
     numbers = all(name.isdecimal() for name in names)
@@ -62,11 +71,16 @@ def _classes(root: Path) -> list[str]:
 
 
 def _files(folder: Path, progress: Progress) -> list[Path]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder)))
     images = [p for p in files if p.suffix.lower() not in SIDECARS]
     if len(images) < len(files):
         progress.log(f"passed over {len(files) - len(images)} files in {folder} that are not images")
     return images
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a file or a folder above it is hidden, or is what macOS adds to an archive."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
 def _labels(classes: list[str], files: dict[str, list[Path]]) -> Tensor:

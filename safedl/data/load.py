@@ -55,8 +55,9 @@ def load_suspects(
 ) -> Dataset:
     """Return the data set that `settings` names as it came: every training image, in its order, is a suspect.
 
-    `trusted` is a folder or file with images known to be clean, of the same classes; without, nothing is held out.
-    `test` is empty where the set has no test part. Raises `UsageError` for anything that cannot be read.
+    `trusted` is a folder or file with images known to be clean, of the same classes; without, nothing is held out. What
+    is among the suspects too cannot vouch for them, and is left out. `test` is empty where the set has no test part.
+    Raises `UsageError` for anything that cannot be read, and if nothing trusted is left.
     """
     raw = sources.read(settings, folders, shape, progress)
     classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
@@ -64,6 +65,7 @@ def load_suspects(
     if trusted is not None:
         like = (raw.train.images.shape[1], raw.train.images.shape[2], raw.train.images.shape[3])
         known = _trusted(DatasetSettings(name="trusted", path=trusted), classes, like, folders, progress)
+        known = _unsuspected(known, raw.train, trusted, progress)
     test = raw.test or nothing
     fingerprint = _fingerprint(classes, raw.train, known, test)
     return Dataset(settings.name, classes, raw.train, known, test, fingerprint, raw.files)
@@ -84,6 +86,19 @@ def _trusted(
     if images.shape[1:] != shape:
         raise UsageError(f"{settings.path}: trusted images are {list(images.shape[1:])}, the data's {list(shape)}")
     return ImageSet(images, torch.tensor([classes.index(name) for name in names])[labels])
+
+
+def _unsuspected(known: ImageSet, suspects: ImageSet, where: str, progress: Progress) -> ImageSet:
+    """Return the trusted images without those that are the very image of a suspect."""
+    images = [image.tobytes() for image in known.images.numpy()]
+    twins = set(images).intersection(image.tobytes() for image in suspects.images.numpy())
+    if not twins:
+        return known
+    apart = torch.tensor([image not in twins for image in images])
+    if not apart.any():
+        raise UsageError(f"{where}: all trusted images are among the suspects; take images that come from elsewhere")
+    progress.log(f"{int((~apart).sum())} of {len(known)} trusted images are among the suspects, and are left out")
+    return known.select(apart)
 
 
 def _fingerprint(classes: tuple[str, ...], *parts: ImageSet) -> str:

@@ -28,7 +28,7 @@ from safedl.data.decode import is_grey, target_size, to_pixels
 from safedl.data.imageset import Raw
 from safedl.data.usercode import call
 from safedl.errors import UsageError, in_a_line
-from safedl.progress import Progress
+from safedl.progress import Cancelled, Progress
 
 CHUNK = 512
 
@@ -42,7 +42,7 @@ def read_module(path: Path, shape: tuple[int, int, int] | None, progress: Progre
     result = call(path, "get_dataset", {}, {}, progress)
     try:
         return _to_raw(result, where, shape, progress)
-    except UsageError:
+    except (UsageError, Cancelled):
         raise
     except Exception as error:  # the user's objects may fail in any way when they are looked at
         raise UsageError(f"{where} cannot be used: {in_a_line(error)}") from error
@@ -125,7 +125,11 @@ def _collect(
 def _item(data: Any, number: int, where: str) -> tuple[Any, Any]:
     try:
         image, label = data[number]
-        return image, label if isinstance(label, str) else int(label)
+        if isinstance(label, str):
+            return image, label
+        if int(label) != label:  # int() would cut it off
+            raise ValueError(f"{label} is no whole number")
+        return image, int(label)
     except Exception as error:
         raise UsageError(f"{where}: item {number} is no (image, label): {type(error).__name__}: {error}") from error
 

@@ -14,7 +14,7 @@ from safedl.data.arrays import from_mapping
 from safedl.data.decode import Encoded, read_images
 from safedl.data.imageset import Raw
 from safedl.errors import UsageError
-from safedl.progress import Progress
+from safedl.progress import Cancelled, Progress
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -80,7 +80,7 @@ def _read(files: Sequence[Path], progress: Progress) -> _Part:
         try:
             with reader.ParquetFile(file) as table:
                 _read_file(table, file, part, progress)
-        except (UsageError, MemoryError):
+        except (UsageError, MemoryError, Cancelled):
             raise
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from safedl.data.imageset import tensor_digest
 from safedl.defenses.contract import Scenario
+from safedl.errors import UsageError
 from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
 from safedl.training.workbench import model_digest
@@ -27,6 +28,8 @@ ANOMALY_INDEX = 2.0
 """Deviations below the median from which a trigger is suspiciously small."""
 SMALL = 0.5
 """And smaller than this multiple of the median. Attacked models have 0.04 to 0.48."""
+FEWEST_CLASSES = 3
+"""Two sizes have no median apart from themselves: which of them is unusual, nobody can tell."""
 SMALL_ALONE = 0.75
 """And than this one, where sizes are not taken relative to the reference. Attacked models have 0.07 to 0.63; of 22
 clean ones that were judged, the two with a class that passed the other two rules had 0.89 and 0.98."""
@@ -65,8 +68,14 @@ def find_small_triggers(scenario: Scenario) -> SmallTriggers:
     """Find the classes that a suspiciously small trigger can call, among triggers kept as artifacts.
 
     Some classes are easy to reach in any model, so sizes are taken relative to those of a reference model, trained by
-    the same recipe on the trusted images alone. See `judge_sizes` for what is suspicious.
+    the same recipe on the trusted images alone. See `judge_sizes` for what is suspicious. Raises `UsageError` for fewer
+    than `FEWEST_CLASSES` classes.
     """
+    if scenario.num_classes < FEWEST_CLASSES:
+        raise UsageError(
+            f"the smallest triggers of the classes are compared with each other: that needs {FEWEST_CLASSES} classes "
+            f"or more, and the data has {scenario.num_classes}"
+        )
     found = _kept_triggers(scenario, "reverse triggers")
     reference_model = scenario.fit(scenario.trusted, phase="train reference")
     reference = _kept_triggers(replace(scenario, model=reference_model), "reverse triggers of reference")

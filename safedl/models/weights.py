@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from safedl.errors import UsageError
+from safedl.errors import UsageError, in_a_line
 from safedl.models.classifier import Classifier
 
 _SHOWN = 3
@@ -25,14 +25,17 @@ def load_weights(model: Classifier, path: Path) -> None:
     this model needs; nothing is changed then.
     """
     state = _read(path)
-    target = model if any(name.startswith("net.") for name in state) else model.net
+    # Which of the two is told by the names they share: a network may have an attribute `net` of its own.
+    target = max((model.net, model), key=lambda module: len(module.state_dict().keys() & state.keys()))
     expected = target.state_dict()
     problems = _names("lacks", expected.keys() - state.keys()) + _names("does not know", state.keys() - expected.keys())
     for name in sorted(expected.keys() & state.keys()):
         if state[name].shape != expected[name].shape:
             problems.append(f"has {list(expected[name].shape)} for {name} where the file has {list(state[name].shape)}")
     if problems:
-        raise UsageError(f"model.weights: {path} does not fit the model, which {'; '.join(problems[:_SHOWN])}")
+        raise UsageError(f"weights: {path} does not fit the model, which {'; '.join(problems[:_SHOWN])}")
+    if broken := [name for name, values in state.items() if not values.isfinite().all()]:
+        raise UsageError(f"weights: {path} holds values that are no numbers, in {broken[0]}")
     target.load_state_dict(state)
 
 
@@ -49,10 +52,15 @@ def _read(path: Path) -> dict[str, Tensor]:
     elif path.suffix in {".pt", ".pth"}:
         state = _read_torch(path)
     else:
-        raise UsageError(f"model.weights: {path} is not a .pt, .pth or .safetensors file")
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise UsageError(f"model.weights: {path} holds no state dict; save it with torch.save(model.state_dict(), ...)")
+        raise UsageError(f"weights: {path} is not a .pt, .pth or .safetensors file")
+    if not isinstance(state, Mapping) or not all(map(_is_weight, state.items())):
+        raise UsageError(f"weights: {path} holds no state dict; save it with torch.save(model.state_dict(), ...)")
     return dict(state)
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    name, value = item
+    return isinstance(name, str) and isinstance(value, Tensor)
 
 
 def _read_torch(path: Path) -> Any:
@@ -61,15 +69,15 @@ def _read_torch(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UsageError(
-            f"model.weights: {path} holds pickled code, which is not run, or is damaged; "
+            f"weights: {path} holds pickled code, which is not run, or is damaged; "
             "save weights alone with torch.save(model.state_dict(), ...)"
         ) from None
     except Exception as error:  # noqa: BLE001 - a damaged archive fails in many ways
-        raise UsageError(f"model.weights: cannot read {path}: {str(error).splitlines()[0]}") from None
+        raise UsageError(f"weights: cannot read {path}: {in_a_line(error)}") from None
 
 
 def _read_safetensors(path: Path) -> Any:
     try:
         return load_file(path)
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
-        raise UsageError(f"model.weights: cannot read {path}: {error}") from None
+        raise UsageError(f"weights: cannot read {path}: {error}") from None

@@ -9,19 +9,25 @@ from pydantic import ValidationError
 from safedl import catalog
 from safedl.errors import UsageError, nearest
 from safedl.models.build import build
+from safedl.models.weights import load_weights
 from safedl.pipeline.lab import Lab
 from safedl.plan import Plan, Stage
 from safedl.progress import Progress
+from safedl.scan.examine import check_trusted
 
 
 def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
     """Read the data, build the model once and check every stage's parameters against both.
 
-    Raises `UsageError` with the first thing that cannot work.
+    Of a scan also the trusted images and the weights. Raises `UsageError` with the first thing that cannot work.
     """
     for seed in {stage.seed for stage in plan.stages}:
         dataset = lab.dataset(seed, progress)
         model = build(lab.model_settings, dataset, seed, lab.folders, progress)
+        if lab.scan:
+            check_trusted(dataset.trusted, dataset.classes)
+            if weights := lab.suspect_weights():
+                load_weights(model, weights)
         layers = [name for name, _ in model.net.named_modules() if name]
         for stage in plan.stages:
             if stage.seed == seed:

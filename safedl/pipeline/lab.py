@@ -105,7 +105,7 @@ class Lab:
 
     def key(self, stage: Stage, parent_key: str | None, after_key: str | None) -> str:
         """Return what identifies a stage's result: its chain, seed, data, model, numerics and code."""
-        device = self.devices[0]
+        device, weights = self.devices[0], self.suspect_weights() if stage.kind == "scan" else None
         return digest(
             [
                 VERSION,
@@ -120,14 +120,19 @@ class Lab:
                 resolve(self.profile.training.precision, device),
                 ".".join(torch.__version__.split(".")[:2]),
                 self.replicate,
-                *([self._suspect_weights()] if stage.kind == "scan" else []),
+                *([weights and file_digest(weights)] if stage.kind == "scan" else []),
             ]
         )
 
-    def _suspect_weights(self) -> str | None:
-        """Return a hash of the weights that a scan inspects: of the file's content, not its name."""
+    def suspect_weights(self) -> Path | None:
+        """Return the file of the weights that a scan inspects. Raises `UsageError` if it is none."""
         weights = self.profile.scan.weights
-        return file_digest(find(weights, self.folders, "scan.weights")) if weights else None
+        if not weights:
+            return None
+        path = find(weights, self.folders, "scan.weights")
+        if not path.is_file():
+            raise UsageError(f"scan.weights: {path} is a folder; name a file with weights")
+        return path
 
 
 def choose_devices(device: str) -> tuple[torch.device, ...]:

@@ -16,13 +16,17 @@ from safedl.catalog.settings import ScanSettings
 from safedl.data.imageset import Dataset
 from safedl.data.usercode import find
 from safedl.defenses.contract import Scenario
+from safedl.defenses.reversed_trigger import FEWEST_CLASSES
 from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
 from safedl.review import IMAGES, Suspect, write_suspects
-from safedl.scan.examine import NOISE, Examination, examine, probe
+from safedl.scan.examine import NOISE, TRAIT, Examination, examine, probe
 from safedl.scan.inspect import Inspection, inspect, reconstruct
+from safedl.training.predict import accuracy
 from safedl.training.workbench import Workbench
 
+LEARNED = 0.9
+"""Share of its own training labels below which a model is said to have learned too little."""
 SHEET = 48
 """Suspects on the contact sheet."""
 
@@ -52,10 +56,12 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
         suspect_model = bench.build(bench.seed)
         load_weights(suspect_model, find(settings.weights, folders, "scan.weights"))
     trained = bench.fit(dataset.train)
+    learned = accuracy(bench.predict(trained, dataset.train.images), dataset.train.labels)
     scenario = Scenario(dataset.train, dataset.trusted, dataset.classes, trained.clone(), bench)
     found = examine(scenario, settings.false_alarm_rate)
     judged = probe(scenario, found)
-    inspection = inspect(judged, suspect_model) if suspect_model is not None else None
+    few = len(dataset.classes) < FEWEST_CLASSES
+    inspection = inspect(judged, suspect_model) if suspect_model is not None and not few else None
     pattern, mask = (inspection.pattern, inspection.mask) if inspection else (None, None)
     sizes = []
     if pattern is None and found.target_classes:
@@ -68,6 +74,12 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
         proposed = bench.predict(model, dataset.train.images[found.suspects]).argmax(1)
     suspects = rank(found, proposed, dataset)
     details = _details(found, inspection, dataset, settings, sizes)
+    if learned < LEARNED:
+        details["limits"].insert(
+            0,
+            f"The model trained on the data gives {learned:.0%} of it the label it has: what it has not learned it "
+            "cannot show, and detectors err more often. More epochs, or another model, may tell more.",
+        )
     return Scanned(found, suspects, model, details, pattern, mask)
 
 
@@ -89,7 +101,7 @@ def rank(found: Examination, proposed: Tensor, dataset: Dataset) -> tuple[Suspec
                     given_label=given,
                     proposed_label=answer if answer != given else None,
                     score=round(max(float(o.scores[index]) for o in pointing or found.opinions), 6),
-                    detectors=tuple(o.detector for o in pointing),
+                    detectors=tuple(o.detector for o in pointing) or (TRAIT,),
                     group=number,
                 )
             )
@@ -136,7 +148,7 @@ def _details(
         "data_verdict": found.verdict,
         "evidence": evidence,
         "dismissed": list(found.dismissed),
-        "limits": limits(dataset, found, inspection),
+        "limits": limits(dataset, found, inspection, bool(settings.weights)),
         "target_classes": targets,
         "false_alarm_rate": settings.false_alarm_rate,
         "suspects": len(found.suspects),
@@ -175,8 +187,8 @@ def _model_details(inspection: Inspection, classes: tuple[str, ...]) -> dict[str
     }
 
 
-def limits(dataset: Dataset, found: Examination, inspection: Inspection | None) -> list[str]:
-    """Return sentences on what this scan could not have seen."""
+def limits(dataset: Dataset, found: Examination, inspection: Inspection | None, weights: bool) -> list[str]:
+    """Return sentences on what this scan could not have seen; `weights`: whether a model was given."""
     lines = []
     if not found.trusted:
         lines += [
@@ -188,7 +200,12 @@ def limits(dataset: Dataset, found: Examination, inspection: Inspection | None) 
         f"A handful of poisoned images in a class (the smallest has {smallest}), or poison made to look like its "
         "class in feature space."
     )
-    if inspection is None:
+    if inspection is None and weights:
+        lines.append(
+            f"The model was not inspected: its classes' smallest triggers are compared with each other, which needs "
+            f"{FEWEST_CLASSES} classes or more."
+        )
+    elif inspection is None:
         lines.append("No model was given: whether one that was trained elsewhere has a backdoor was not looked into.")
     else:
         lines.append("In the model: triggers that change the whole image a little, instead of a small part of it much.")

@@ -35,7 +35,7 @@ from safedl.workspace import Workspace
 COLUMNS = ("index", "file", "given_label", "action", "new_label")
 """Of the list of samples: labels are indices of classes; `new_label` is empty for a sample that is left out."""
 LONGEST_NAME = 100
-"""Characters of a class's folder: file systems take 255 bytes."""
+"""Bytes of a class's folder: file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -228,9 +228,9 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
             f"no sample of class '{name}' would be left, and a data set needs some of each; --indices alone lists "
             "what is left out, and decisions about a scan's suspects can keep some"
         )
-    if path.suffix == ".npz":
-        with aside(path) as temporary:
-            np.savez_compressed(temporary, allow_pickle=False, **_arrays(data))
+    if path.suffix.lower() == ".npz":
+        with aside(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **_arrays(data))
         return ()
     names = folder_names(data.classes)
     with aside(path) as temporary:
@@ -238,7 +238,10 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
         if len(data.test):
             _write_images(temporary / "test", data.test, range(len(data.test)), names, progress)
     renamed = [f"'{old}' is '{new}'" for old, new in zip(data.classes, names, strict=True) if old != new]
-    return (f"class names as folders: {', '.join(renamed)}",) if renamed else ()
+    notes = [f"class names as folders: {', '.join(renamed)}"] if renamed else []
+    if list(names) != sorted(names):
+        notes.append("classes of a folder are numbered by their names, unlike here; an .npz file keeps the numbers")
+    return tuple(notes)
 
 
 def write_indices(path: Path, data: Data) -> None:
@@ -254,7 +257,7 @@ def write_indices(path: Path, data: Data) -> None:
             new = data.changes.relabelled.get(index, given)
             table.writerow((index, file, given, "kept" if new == given else "relabelled", new))
     with aside(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+        temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names as the disk has them
 
 
 @contextmanager
@@ -276,7 +279,7 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
 
     Raises `UsageError` for two classes that would share one, on file systems that ignore case too.
     """
-    names = tuple(re.sub(r"[^\w .+()-]", "_", name)[:LONGEST_NAME].lstrip("._ ").rstrip(". ") for name in classes)
+    names = tuple(_cut(re.sub(r"[^\w .+()-]", "_", name)).lstrip("._ ").rstrip(". ") for name in classes)
     seen: dict[str, str] = {}
     for old, new in zip(classes, names, strict=True):
         if not new:
@@ -288,6 +291,10 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
             )
         seen[new.lower()] = old
     return names
+
+
+def _cut(name: str) -> str:
+    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
 
 
 def _arrays(data: Data) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from safedl import __version__, catalog
@@ -114,7 +114,8 @@ def _write_safetensors(path: Path, model: Classifier, description: Mapping[str, 
     # Copies, because tensors that share memory are refused.
     state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
     with aside(path) as temporary, aside(path.with_suffix(".json")) as beside:
-        save_file(state, temporary, metadata={"format": "pt", "safedl": json.dumps(description)})
+        # Not by `save_file`, whose files only their owner may read.
+        temporary.write_bytes(save(state, metadata={"format": "pt", "safedl": json.dumps(description)}))
         beside.write_text(encode_json({"weights": path.name, **description}))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
-from safedl.errors import NotFoundError, nearest
+from safedl.errors import NotFoundError, UsageError, nearest
 
 DEFAULT_MODEL = "cnn"
 
@@ -24,7 +24,8 @@ def scan_document(
     """Return the document of a profile that scans `data`.
 
     `data`: an image folder, an .npz or .parquet file, a module, or the name of a built-in data set; `model`: a
-    built-in architecture or a module. Paths are from the current folder. Raises `NotFoundError` for what is neither.
+    built-in architecture or a module. Paths are from the current folder. Raises `NotFoundError` for what is neither,
+    `UsageError` for a name that is no text.
     """
     settings = {"trusted": _path(trusted, "--trusted"), "weights": _path(weights, "--weights")}
     document: dict[str, Any] = {
@@ -50,6 +51,8 @@ def _model(name: str) -> dict[str, Any]:
 def _path(name: str | None, option: str, known: Any = ()) -> str | None:
     if name is None:
         return None
+    if any("\ud800" <= c <= "\udfff" for c in name):
+        raise UsageError(f"{option}: {name!r} holds bytes that are no UTF-8, which no profile can name; rename it")
     if not Path(name).exists():
         choices = f" and none of {', '.join(known)}" if known else ""
         raise NotFoundError(f"{option}: no such file or folder: {name}{choices}.{nearest(name, known)}")

@@ -32,7 +32,7 @@ def _about(document: Document) -> Markup:
     calibrated = f"{trusted} trusted images" if trusted else "the samples that no detector points at"
     return escape(
         f"{document['samples']} images were examined as they came; no attack was simulated. Scores are calibrated on "
-        f"{calibrated}: what is listed scores higher than all but {document['false_alarm_rate']:.1%} of them.",
+        f"{calibrated}: what is listed scores higher than all but {100 * document['false_alarm_rate']:.3g}% of them.",
         limit=1000,
     )
 

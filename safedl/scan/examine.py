@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from safedl.data.imageset import ImageSet
 from safedl.data.split import by_class
 from safedl.defenses import trusted_space
 from safedl.defenses.contract import Scenario
@@ -15,6 +16,8 @@ from safedl.errors import UsageError
 from safedl.scan import traits
 from safedl.scan.opinions import BACKDOOR, FOLDS, Opinion, ask
 
+TRAIT = "trait"
+"""Stands for the detectors of a sample that none of them flags: it carries what a group has in common."""
 MOVED = 0.8
 """Share of a group that a model trained without it takes for other classes, from which it is said to be of others."""
 CALLS = 0.5
@@ -93,27 +96,29 @@ class Examination:
 class _Pointed:
     """A class that detectors point at.
 
-    `positions`: int64 [n] of its samples; `inside`: bool [n], what is flagged; `by`: the detectors' names; `moved`,
-    `calls`, `contradicted`: shares in [0, 1], see `MOVED`, `CALLS`, `CONTRADICTED`.
+    `positions`: int64 [n] of its samples; `flagged`: bool [n], what they flag; `inside`: bool [n], what is taken for
+    the group; `by`: the detectors' names; `moved`, `calls`, `contradicted`: shares in [0, 1], see `MOVED`, `CALLS`,
+    `CONTRADICTED`, and None where it could not be tried.
     """
 
     label: int
     positions: Tensor
+    flagged: Tensor
     inside: Tensor
     by: tuple[str, ...]
     moved: float = 0.0
-    calls: float = 0.0
+    calls: float | None = None
     contradicted: float = 0.0
 
     @property
     def members(self) -> Tensor:
-        """Positions of what is flagged."""
+        """Positions of the group."""
         return self.positions[self.inside]
 
     @property
     def is_trigger(self) -> bool:
         """Whether what they have in common calls their class."""
-        return self.calls >= CALLS
+        return self.calls is not None and self.calls >= CALLS
 
 
 def examine(scenario: Scenario, rate: float) -> Examination:
@@ -125,13 +130,7 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     Raises `UsageError` if there are trusted images, but too few of a class.
     """
     trusted = len(scenario.trusted) > 0
-    if trusted and not trusted_space.usable(scenario):
-        counts = torch.bincount(scenario.trusted.labels, minlength=scenario.num_classes)
-        least = int(counts.argmin())
-        raise UsageError(
-            f"trusted images: {int(counts[least])} of class '{scenario.classes[least]}'; "
-            f"give at least {2 * trusted_space.FOLDS} of each class, or none at all"
-        )
+    check_trusted(scenario.trusted, scenario.classes)
     backdoor = [ask(scenario, name, rate, trusted=trusted) for name in BACKDOOR]
     labels = ask(scenario, "data_cleaning", rate, trusted=trusted, folds=FOLDS)
     # Without trusted images the other two rank, but cannot tell whether there is anything to find.
@@ -149,6 +148,17 @@ def examine(scenario: Scenario, rate: float) -> Examination:
     if trusted and groups:
         opinions.append(_influence(scenario, candidates, rate))
     return Examination(tuple(groups), tuple(opinions), len(scenario.data), trusted, tuple(dismissed))
+
+
+def check_trusted(trusted: ImageSet, classes: Sequence[str]) -> None:
+    """Raise `UsageError` if there are trusted images, but too few of a class."""
+    counts = torch.bincount(trusted.labels, minlength=len(classes))
+    least = int(counts.argmin())
+    if len(trusted) and counts[least] < 2 * trusted_space.FOLDS:
+        raise UsageError(
+            f"trusted images: {int(counts[least])} of class '{classes[least]}'; "
+            f"give at least {2 * trusted_space.FOLDS} of each class, or none at all"
+        )
 
 
 def probe(scenario: Scenario, found: Examination) -> Scenario:
@@ -179,9 +189,9 @@ def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
         if not pointing:
             continue
         positions = own.nonzero().flatten()
-        inside = torch.stack([o.flagged for o in pointing]).any(0)[own]
-        if LEAST <= int(inside.sum()) <= len(inside) - LEAST:
-            found.append(_Pointed(label, positions, inside, tuple(o.detector for o in pointing)))
+        flagged = torch.stack([o.flagged for o in pointing]).any(0)[own]
+        if LEAST <= int(flagged.sum()) <= len(flagged) - LEAST:
+            found.append(_Pointed(label, positions, flagged, flagged, tuple(o.detector for o in pointing)))
     return found
 
 
@@ -213,7 +223,7 @@ def _try(
 def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: bool) -> tuple[list[Group], list[str]]:
     groups, dismissed = [], []
     for found in pointed:
-        name, size = scenario.classes[found.label], len(found.members)
+        name, size = scenario.classes[found.label], int((found.inside & found.flagged).sum())
         line = (
             f"{size} images of class '{name}' ({size / len(found.positions):.1%} of it) stand apart in feature space "
             f"({', '.join(found.by)})"
@@ -221,12 +231,18 @@ def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: b
         if not found.is_trigger and found.contradicted >= CONTRADICTED:
             continue  # wrong labels; they are listed as such
         if not found.is_trigger and not trusted:
-            dismissed.append(f"{line}, but what they have in common sends only {found.calls:.0%} of others there.")
+            if found.calls is None:
+                but = "without them too little is left to tell what they have in common"
+            else:
+                but = f"what they have in common sends only {found.calls:.0%} of others there"
+            dismissed.append(f"{line}, but {but}.")
             continue
         if trusted:
             line += "; almost no trusted image of the class lies there"
         if found.is_trigger:
             line += f". What they have in common sends {found.calls:.0%} of other images to this class"
+        if joined := len(found.members) - size:
+            line += f". {joined} more images of it carry that"
         if found.moved >= MOVED:
             line += f". A model trained without them takes {found.moved:.0%} of them for other classes"
         groups.append(Group(found.members, found.label, len(found.by) > 1 or found.is_trigger, f"{line}."))

@@ -61,11 +61,15 @@ def amounts(images: Tensor, means: Tensor, trait: Tensor) -> Tensor:
 
     A matched filter: each image is a class's mean and a multiple of the trait, of that class which leaves least over.
     """
-    flat, centres, pattern = to_float(images, CPU).flatten(1), means.flatten(1), trait.flatten()
+    centres, pattern = means.flatten(1), trait.flatten()
     power = pattern.square().sum().clamp_min(1e-12)
-    along = ((flat @ pattern).unsqueeze(1) - centres @ pattern) / power
-    left = torch.cdist(flat, centres).square() - along.square() * power
-    return along.gather(1, left.argmin(1, keepdim=True)).squeeze(1)
+    found = []
+    for some in images.split(SAMPLE):
+        flat = to_float(some, CPU).flatten(1)
+        along = ((flat @ pattern).unsqueeze(1) - centres @ pattern) / power
+        left = torch.cdist(flat, centres).square() - along.square() * power
+        found.append(along.gather(1, left.argmin(1, keepdim=True)).squeeze(1))
+    return torch.cat(found)
 
 
 def stamped(data: ImageSet, positions: Tensor, inside: Tensor, rate: float) -> Tensor | None:

@@ -54,20 +54,17 @@ def fit(
     (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop.
     """
     objective = objective or _plain(loss)
-    model.to(device).to(memory_format=torch.channels_last).train()
+    model.to(device).train()
     rng = torch.Generator().manual_seed(seed)
     optimizer = _optimizer(model, settings)
     images, labels = _place(data, device)
-    steps_per_epoch = max(1, math.ceil(len(data) / settings.batch_size))
-    total = settings.epochs * steps_per_epoch
+    total = settings.epochs * len(_batches(torch.arange(len(data)), settings.batch_size))
     low_precision = resolve(settings.precision, device) == "bfloat16"
     step = 0
     for epoch in range(settings.epochs):
         order = torch.randperm(len(data), generator=rng)
         losses, hits = torch.zeros((), device=device), torch.zeros((), device=device)
-        for index in order.split(settings.batch_size):
-            if len(index) == 1 and len(data) > 1:
-                continue  # batch normalisation needs two
+        for index in _batches(order, settings.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate(settings.schedule, step / total)
             index = index.to(images.device)  # noqa: PLW2901
@@ -87,6 +84,14 @@ def fit(
         progress.metric(f"{phase}.loss", epoch + 1, float(losses) / len(data))
         progress.metric(f"{phase}.accuracy", epoch + 1, float(hits) / len(data))
     return model.eval()
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """Split positions; one that would be left alone joins the batch before it: batch normalisation needs two."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
 
 
 def _plain(loss: Loss) -> Objective:

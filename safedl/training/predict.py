@@ -12,10 +12,9 @@ from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.fit import to_float
 
-BATCH = 128
+BATCH = 64
 """Images at once. Of more, activations outgrow what the C library keeps for reuse (32 MB), and every batch is given
-fresh pages: at 512 a third of the time of predictions and half that of influence (`cnn` on 28x28, one thread), and a
-peak of 2.0 GB instead of 1.4 in a plan."""
+fresh pages: at 128 predictions take twice as long (`cnn` on 28x28, one thread), at 512 a plan peaked at 2.0 GB."""
 
 
 @torch.no_grad()

@@ -32,7 +32,8 @@ def test_where_both_layouts_fit_arrays_are_channels_last_and_tensors_first() -> 
     assert to_images(torch.from_numpy(odd), "").shape == (2, 3, 7, 3)
 
 
-@pytest.mark.parametrize("given", [GREY / 255, (GREY / 255).astype(np.float32), GREY.astype(np.int64)])
+@pytest.mark.parametrize("given", [GREY / 255, (GREY / 255).astype(np.float32), GREY.astype(np.int64),
+                                   GREY.astype(np.uint32), GREY.astype(np.uint64)])  # fmt: skip
 def test_floats_and_whole_numbers_give_the_same_bytes(given: np.ndarray) -> None:
     assert torch.equal(to_images(given, ""), torch.from_numpy(GREY)[:, None])
 
@@ -51,6 +52,9 @@ def test_booleans_are_black_and_white() -> None:
         (np.zeros((3, 4, 4, 2), np.uint8), "no axis of 1 or 3 channels"),
         (np.zeros((3, 4), np.uint8), "expected N x H x W"),
         (np.zeros((0, 4, 4), np.uint8), "no images"),
+        (GREY.astype(np.uint64) + 2**63, "0 to 255, found 9.22337e\\+18"),
+        (GREY.astype(np.complex64), "complex numbers cannot be used"),
+        (torch.from_numpy(GREY).to_sparse(), "sparse tensor cannot be used"),
         (np.array(["a", "b"]), "cannot be used as numbers"),
         ([[1, 2], [3]], "cannot be used as numbers"),
     ],
@@ -78,6 +82,20 @@ def test_labels_may_be_texts() -> None:
     assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
 
 
+def test_texts_may_be_bytes() -> None:
+    animals = np.array(["dög", "cat"] * 3)
+    encoded = np.char.encode(animals, "utf-8")
+    for labels, classes in ((animals, [b"cat", "dög".encode()]), (encoded, ["cat", "dög"]), (encoded, encoded[1::-1])):
+        raw = from_mapping({"x_train": GREY, "y_train": labels, "classes": classes}, "here")
+        assert raw.classes == ("cat", "dög") and raw.train.labels.tolist() == [1, 0] * 3
+    assert from_mapping({"x_train": GREY, "y_train": encoded}, "here").classes == ("cat", "dög")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.uint64, np.float16, np.float64, bool])
+def test_labels_are_whole_numbers_of_any_type(kind: type) -> None:
+    assert from_mapping({"x_train": GREY, "y_train": LABELS.astype(kind)}, "").train.labels.tolist() == LABELS.tolist()
+
+
 def test_sources_are_numbered() -> None:
     raw = from_mapping({"x_train": GREY, "y_train": LABELS, "sources": ["b", "a", "b", "c", "a", "a"]}, "here")
     assert raw.train.sources is not None and raw.train.sources.tolist() == [1, 0, 1, 2, 0, 0]
@@ -86,23 +104,29 @@ def test_sources_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x_train": None}, "no x_train or train_images"),
+        ({"x_train": None}, "no x_train or train_images; it has: y_train$"),
         ({"y_train": LABELS[:5]}, "6 images, but 5 labels"),
         ({"y_train": LABELS + 1}, "must be 0 to 1, each at least once; class 0 has no image"),
         ({"y_train": LABELS * 1_000_000_000}, "class 1 has no image"),
         ({"y_train": LABELS - 1}, "0 or more, found -1"),
         ({"y_train": LABELS * 0}, "two or more"),
-        ({"y_train": LABELS * 0.5}, "whole numbers"),
+        ({"y_train": LABELS * 0.5}, "whole numbers 0 to K - 1, found 0.5"),
+        ({"y_train": np.where(LABELS, np.inf, 0)}, "whole numbers"),
+        ({"y_train": LABELS.astype(np.uint64) + np.uint64(2**64 - 2)}, "whole numbers 0 to K - 1, found 1.84467e"),
+        ({"y_train": LABELS + 1j}, "complex numbers cannot be used"),
+        ({"y_train": [[1], [2, 3]]}, "one number for each image: ValueError"),
         ({"y_train": np.eye(6)}, "one number for each image"),
         ({"classes": ["a", "b", "c"]}, "class 2 has no image"),
         ({"classes": ["a"]}, "class 1 has no name"),
+        *(({"classes": value}, "here: classes must be a list of names")
+          for value in (np.array("ab"), 5, "ab", b"ab", np.array([["a", "b"]]), ["a", ["b"]], torch.tensor(3))),
         ({"x_test": GREY}, "must come together"),
         ({"x_test": COLOUR, "y_test": LABELS}, r"test images are \[3, 5, 4\]"),
         ({"x_test": GREY, "y_test": LABELS * 2}, "y_test has class 2"),
         ({"x_test": GREY, "y_test": ["x"] * 6}, "unknown class 'x'"),
         ({"sources": [1, 2]}, "2 for 6 training images"),
     ],
-)
+)  # fmt: skip
 def test_unusable_mappings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         from_mapping({"x_train": GREY, "y_train": LABELS} | changes, "here")

@@ -99,6 +99,23 @@ def test_sixteen_bit_grey_is_scaled_not_cut_off(tmp_path: Path) -> None:
     assert _read(tmp_path).train.images.flatten(1).float().mean(1).tolist() == [128, 255]
 
 
+@pytest.mark.parametrize(("values", "expected"), [((200, 7), [200, 7]), ((0x8000, 200), [128, 0])])
+def test_thirty_two_bits_may_hold_eight_or_sixteen(
+    tmp_path: Path, values: tuple[int, int], expected: list[int]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.array([values], np.int32)).save(tmp_path / name / "x.tiff")
+    assert _read(tmp_path).train.images[0].flatten().tolist() == expected
+
+
+def test_dark_images_of_sixteen_bits_stay_dark(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((4, 4), 200, np.uint16)).save(tmp_path / name / "x.png")
+    assert not _read(tmp_path).train.images.any()
+
+
 def test_a_shrunken_jpeg_looks_like_the_original(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 255, 200, dtype=np.uint8), (200, 1))
     for name in ("a", "b"):
@@ -114,6 +131,8 @@ def test_notes_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "cat" / "labels.csv").write_text("a,b")
     (tmp_path / "cat" / ".DS_Store").write_bytes(b"\0")
     (tmp_path / ".git").mkdir()
+    for copies in (".ipynb_checkpoints", "__MACOSX", "deep/.thumbnails/small"):
+        _save(tmp_path / "cat" / copies / "0.png")
     assert len(_read(tmp_path).train) == 6
 
 
@@ -200,6 +219,20 @@ def test_a_class_of_the_test_part_alone_is_refused(tmp_path: Path) -> None:
     _two_classes(tmp_path / "train")
     _save(tmp_path / "test" / "bird" / "x.png")
     with pytest.raises(UsageError, match="bird is a class that the training part does not have"):
+        _read(tmp_path)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    for name in ("car", "train"):
+        _save(tmp_path / name / "a.png")
+    raw = _read(tmp_path)
+    assert raw.classes == ("car", "train") and raw.test is None
+
+
+def test_parts_without_classes_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        _save(tmp_path / name / "a.png")
+    with pytest.raises(UsageError, match="train holds no class folders"):
         _read(tmp_path)
 
 

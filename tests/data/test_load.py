@@ -17,6 +17,7 @@ from safedl.data.imageset import ImageSet
 from safedl.data.load import load, load_suspects
 from safedl.data.split import trusted_counts
 from safedl.errors import UsageError
+from safedl.progress import Progress
 
 DIGITS = DatasetSettings(name="digits")
 
@@ -193,3 +194,21 @@ def test_trusted_images_of_other_classes_or_sizes_are_refused(tmp_path: Path) ->
     np.savez(tmp_path / "large.npz", x_train=np.zeros((4, 5, 5), np.uint8), y_train=np.array(["a", "b"] * 2))
     with pytest.raises(UsageError, match=r"trusted images are \[1, 5, 5\], the data's \[1, 4, 4\]"):
         load_suspects(DatasetSettings(path=str(path)), str(tmp_path / "large.npz"))
+
+
+def test_suspects_cannot_vouch_for_themselves(tmp_path: Path) -> None:
+    path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
+    images = np.load(path)["x_train"]
+    mixed = np.concatenate([images[:3], images + 100])
+    np.savez(tmp_path / "known.npz", x_train=mixed, y_train=np.array(["a", "b"])[np.arange(len(mixed)) % 2])
+    said: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    data = load_suspects(DatasetSettings(path=str(path)), str(tmp_path / "known.npz"), progress=Listening())
+    assert torch.equal(data.trusted.images[:, 0], torch.from_numpy(images + 100))
+    assert "3 of 13 trusted images are among the suspects, and are left out" in said
+    with pytest.raises(UsageError, match="all trusted images are among the suspects"):
+        load_suspects(DatasetSettings(path=str(path)), str(path))

@@ -10,7 +10,7 @@ import torch
 from safedl.data.imageset import Raw
 from safedl.data.module import read_module
 from safedl.errors import UsageError
-from safedl.progress import SILENT, Progress
+from safedl.progress import SILENT, Cancelled, Progress
 
 HEAD = """
 import numpy as np, torch
@@ -108,17 +108,21 @@ def test_running_a_module_is_announced(tmp_path: Path) -> None:
         ("Items([])", "no images"),
         ("[3, 4]", "returned int for train"),
         ("Subset(Items(t), [0, 99])", r"train: item 1 is no \(image, label\): IndexError"),
+        (
+            "Subset([(t[0], 0.6), (t[1], 1)], [0, 1])",
+            r"item 0 is no \(image, label\): ValueError: 0.6 is no whole number",
+        ),
         ("Subset([1, 2, 3], [0, 1])", r"item 0 is no \(image, label\): TypeError"),
         ("exec('raise BaseException(1)')", "line 18, failed: BaseException: 1"),
         ("exec('exit()')", "line 18, failed: SystemExit"),
         ("exec('raise ValueError(\\'a\\\\nb\\')')", "failed: ValueError: a$"),
-        ("x.astype(complex), y", "cannot be used: NotImplementedError"),
-        ("t.to_sparse(), y", "cannot be used"),
-        ("torch.zeros(6, 3, 4, 5, device='meta'), y", "cannot be used: NotImplementedError"),
+        ("x.astype(complex), y", "x_train: complex numbers cannot be used"),
+        ("t.to_sparse(), y", "x_train: a sparse tensor cannot be used"),
+        ("torch.zeros(6, 3, 4, 5, device='meta'), y", "x_train: cannot be used as numbers: NotImplementedError"),
         ("x, [[1], [2, 3], 4, 5, 6, 7]", "cannot be used: ValueError"),
         ("x, np.array([None] * 6)", "cannot be used as numbers"),
         ("x, y * float('nan')", "labels must be whole numbers"),
-        ("dict(x_train=x, y_train=y, classes=5)", "cannot be used: TypeError"),
+        ("dict(x_train=x, y_train=y, classes=5)", "classes must be a list of names"),
         ("dict(x_train=x, y_train=y, sources=[1, 'a', None, 2, 3, 4])", "cannot be used: TypeError"),
         ("type('Items', (), {'__len__': lambda s: 1 / 0, '__getitem__': lambda s, i: 0})()", "ZeroDivisionError"),
         ("type('Items', (), {'__len__': lambda s: -1, '__getitem__': lambda s, i: 0})()", "cannot be used: ValueError"),
@@ -128,6 +132,16 @@ def test_unusable_results_are_refused_in_one_line(tmp_path: Path, returned: str,
     with pytest.raises(UsageError, match=message) as caught:
         _read(tmp_path, returned)
     assert "user_dataset.py" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_cancel_is_no_fault_of_the_module(tmp_path: Path) -> None:
+    class Stopped(Progress):
+        def step(self, phase: str, done: int, total: int) -> None:
+            raise Cancelled("asked")
+
+    (tmp_path / "mine.py").write_text(HEAD + "Items(t)")
+    with pytest.raises(Cancelled):
+        read_module(tmp_path / "mine.py", None, Stopped())
 
 
 def test_a_module_without_the_function_is_refused(tmp_path: Path) -> None:

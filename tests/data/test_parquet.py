@@ -16,9 +16,10 @@ from PIL import Image
 from safedl.catalog.settings import DatasetSettings
 from safedl.data.imageset import Raw
 from safedl.data.load import load
+from safedl.data.parquet import read_parquet
 from safedl.data.sources import read
 from safedl.errors import UsageError
-from safedl.progress import SILENT
+from safedl.progress import SILENT, Cancelled, Progress
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -110,6 +111,16 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, write: Any, message
     with pytest.raises(UsageError, match=message) as caught:
         _read(path)
     assert "bad.parquet" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_cancel_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    class Stopped(Progress):
+        def step(self, phase: str, done: int, total: int) -> None:
+            raise Cancelled("asked")
+
+    _write(tmp_path / "mine.parquet", range(4))
+    with pytest.raises(Cancelled):
+        read_parquet(tmp_path / "mine.parquet", None, Stopped())
 
 
 def test_without_pyarrow_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,17 @@ def test_weights_come_from_a_network_or_from_a_saved_classifier(data: Dataset, t
     assert (float(model.mean) == 0.25) is whole
 
 
+def test_a_module_with_an_attribute_net_is_no_classifier(data: Dataset, tmp_path: Path) -> None:
+    source = GOOD.replace("return nn.Sequential(", "model = nn.Module()\n    model.net = nn.Sequential(")
+    settings = _custom(tmp_path, source + "    model.forward = model.net.forward\n    return model\n")
+    started = build(settings, data, 5, [tmp_path])
+    for name, state in {"own.pt": started.net.state_dict(), "whole.pt": started.state_dict()}.items():
+        assert ("net.net.1.weight" in state) is (name == "whole.pt")
+        torch.save(state, tmp_path / name)
+        model = build(settings.model_copy(update={"weights": name}), data, 0, [tmp_path])
+        assert torch.equal(model.layer("net.1").weight, started.layer("net.1").weight)
+
+
 class _Evil:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return exec, ("raise SystemError('code from the file ran')",)
@@ -146,6 +157,10 @@ def _bad_weights(kind: str, path: Path, data: Dataset) -> None:
         path.write_bytes(path.read_bytes()[:2000])
     elif kind == "other values":
         torch.save({"epoch": 3}, path)
+    elif kind == "numbered":
+        torch.save({0: torch.zeros(1)}, path)
+    elif kind == "empty":
+        path.write_bytes(b"")
     elif kind == "missing":
         torch.save({k: v for k, v in state.items() if k != "output.bias"}, path)
     elif kind == "unknown":
@@ -163,6 +178,8 @@ def _bad_weights(kind: str, path: Path, data: Dataset) -> None:
         ("garbage", "start.pt"),
         ("truncated", "start.pt"),
         ("other values", "no state dict"),
+        ("numbered", "no state dict"),
+        ("empty", "cannot read .*start.pt"),
         ("missing", "lacks output.bias|does not fit.*lacks output.bias"),
         ("unknown", "does not know third.bias"),
         ("shape", r"has \[10\] for output.bias where the file has \[11\]"),

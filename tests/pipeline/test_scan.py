@@ -71,10 +71,14 @@ def test_a_clean_set_ends_with_exit_code_0(safedl: Safedl, sets: Path) -> None: 
     assert "Without trusted images: poison whose images have no trait in common" in answer.out
 
 
-def test_a_profile_with_weights_inspects_the_model(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
-    first = safedl("scan", "--data", str(sets / "patched.npz"), "--json", "--epochs", "6")
-    run = json.loads(first.out)["run"]
-    weights = Workspace.open(tmp_path).run_folder(run) / "files" / "model.pt"
+@pytest.mark.parametrize(("made_of", "verdict"), [("patched.npz", "poisoned"), ("clean.npz", "no evidence")])
+def test_a_profile_with_weights_inspects_the_model(
+    safedl: Safedl, sets: Path, tmp_path: Path, made_of: str, verdict: str  # noqa: F811
+) -> None:  # fmt: skip
+    # Six epochs without trusted images find no poison here: the model is trained on all of it.
+    first = json.loads(safedl("scan", "--data", str(sets / made_of), "--json", "--epochs", "6").out)
+    assert not first["suspicious"]
+    weights = Workspace.open(tmp_path).run_folder(first["run"]) / "files" / "model.pt"
     profile = {
         "name": "mine", "dataset": {"path": str(sets / "clean.npz")}, "model": {"name": "cnn"},
         "training": {"epochs": 6}, "scan": {"trusted": str(sets / "trusted.npz"), "weights": str(weights)},
@@ -82,8 +86,24 @@ def test_a_profile_with_weights_inspects_the_model(safedl: Safedl, sets: Path, t
     (tmp_path / "mine.yaml").write_text(json.dumps(profile))
     answer = safedl("scan", "mine.yaml", "--json")
     found = json.loads(answer.out)
-    assert answer.code in (0, 3) and found["model"]["verdict"] in ("no evidence", "poisoned")
+    assert answer.code == (3 if verdict == "poisoned" else 0) and found["data_verdict"] == "no evidence"
+    assert found["model"]["verdict"] == found["verdict"] == verdict
+    assert found["target_classes"] == ([7] if verdict == "poisoned" else [])
     assert set(found["model"]["classes"]) == set(found["classes"])
+
+
+def test_a_model_that_has_learned_little_is_no_witness(safedl: Safedl, sets: Path) -> None:  # noqa: F811
+    answer = safedl("scan", "--data", str(sets / "clean.npz"), "--epochs", "1", "--json")
+    assert "what it has not learned it cannot show" in json.loads(answer.out)["limits"][0]
+
+
+def test_names_in_the_data_are_shown_and_not_obeyed(safedl: Safedl, sets: Path) -> None:  # noqa: F811
+    arrays = dict(np.load(sets / "patched.npz"))
+    hostile = [f"{k}\x1b]0;OWNED\x07" for k in range(10)]
+    np.savez(sets / "hostile.npz", **arrays, classes=np.array(hostile))
+    answer = safedl("scan", "--data", str(sets / "hostile.npz"))
+    assert answer.code == 3 and "7\\x1b]0;OWNED\\x07" in answer.out
+    assert "\x1b" not in answer.out + answer.err and "\x07" not in answer.out + answer.err
 
 
 def refused(answer: Answer, code: int, text: str) -> None:
@@ -100,8 +120,14 @@ def test_bad_input_is_refused_in_one_line(safedl: Safedl, sets: Path, tmp_path: 
     refused(safedl("scan", "--data", data, "--model", "cmn"), 4, "--model: no such file or folder: cmn")
     (tmp_path / "w.pt").write_bytes(b"nothing")
     refused(safedl("scan", "--data", data, "--false-alarm-rate", "0.7"), 2, "false_alarm_rate")
-    answer = safedl("scan", "--data", data, "--weights", "w.pt", "--epochs", "1")
-    assert answer.code == 3 and "w.pt" in answer.err and "Traceback" not in answer.err
+    refused(safedl("scan", "--data", data, "--weights", "w.pt"), 2, "w.pt")
+    refused(safedl("scan", "--data", data, "--weights", str(tmp_path)), 2, "is a folder")
+    refused(safedl("scan", "--data", "caf\udce9.npz"), 2, "rename it")
+    arrays = dict(np.load(data))
+    np.savez(tmp_path / "few.npz", x_train=255 - arrays["x_train"][:60], y_train=arrays["y_train"][:60])
+    refused(safedl("scan", "--data", data, "--trusted", "few.npz"), 2, "give at least 10 of each class")
+    refused(safedl("scan", "--data", data, "--trusted", data), 2, "all trusted images are among the suspects")
+    assert not Workspace.open(tmp_path).experiments()
 
 
 def test_the_driver_can_be_left_running(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -11,7 +11,7 @@ from torch import Tensor
 from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
-from safedl.scan.examine import Examination, examine, probe
+from safedl.scan.examine import Examination, _backdoor_groups, _Pointed, examine, probe
 from safedl.scan.inspect import inspect
 from tests.defenses.conftest import Backdoored
 from tests.defenses.flips import flip, scenario, without_trusted
@@ -82,3 +82,22 @@ def test_triggers_are_reconstructed_on_samples_without_suspects(backdoored: Back
     assert 0 < len(judged.trusted) <= 50 * 10
     known = probe(backdoored.scenario, scanned(backdoored, True))
     assert known.trusted is backdoored.scenario.trusted
+
+
+def test_sentences_tell_who_stood_apart_from_who_joined(backdoored: Backdoored) -> None:
+    scenario, positions = backdoored.scenario, torch.arange(20)
+    flagged = positions < 8
+    pointed = _Pointed(0, positions, flagged, flagged, ("spectral_signatures",))
+    (group,), _ = _backdoor_groups(scenario, [replace(pointed, inside=positions < 11, calls=0.9)], trusted=True)
+    assert len(group.members) == 11
+    assert group.sentence.startswith("8 images of class") and "3 more images of it carry that" in group.sentence
+    (sentence,) = _backdoor_groups(scenario, [replace(pointed, calls=0.1)], trusted=False)[1]
+    assert "sends only 10%" in sentence
+    (sentence,) = _backdoor_groups(scenario, [pointed], trusted=False)[1]
+    assert "too little is left" in sentence and "0%" not in sentence.partition(", but")[2]
+
+
+def test_two_classes_are_too_few_for_the_scan_of_a_model(backdoored: Backdoored) -> None:
+    two = replace(backdoored.scenario, classes=("a", "b"))
+    with pytest.raises(UsageError, match="needs 3 classes or more"):
+        inspect(two, two.model)

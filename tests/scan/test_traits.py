@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from safedl.data.imageset import ImageSet
+from safedl.scan import traits
 from safedl.scan.traits import amounts, carriers, class_means, common_trait, share_called, stamped
 from tests.defenses.conftest import Backdoored
 
@@ -75,3 +77,12 @@ def test_a_trigger_calls_its_class_and_what_is_natural_does_not(backdoored: Back
     bright = natural[suspects.data.images[natural].float().mean((1, 2, 3)).argsort()[-20:]]
     style = common_trait(suspects.data.images[bright], truth[bright], means)
     assert share_called(suspects, style, 1, ~mask) <= 0.3
+
+
+def test_amounts_do_not_depend_on_how_many_are_looked_at_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, truth, carrying = marked()
+    means = class_means(data, ~carrying, 3)
+    trait = common_trait(data.images[carrying], truth[carrying], means)
+    whole = amounts(data.images, means, trait)
+    monkeypatch.setattr(traits, "SAMPLE", 7)
+    assert torch.allclose(amounts(data.images, means, trait), whole, atol=1e-5)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -156,8 +158,8 @@ def test_colour_images_and_sources_survive(tmp_path: Path) -> None:
     raw = read_npz(tmp_path / "a.npz")
     assert torch.equal(raw.train.images, images[[0, 1, 2, 3, 5]]) and raw.classes == ("cat", "T-shirt/top")
     assert raw.train.sources is not None and raw.train.sources.tolist() == [0, 1, 1, 0, 1]
-    (note,) = takeout.write_data(tmp_path / "images", taken, SILENT)
-    assert "'T-shirt/top' is 'T-shirt_top'" in note
+    names, order = takeout.write_data(tmp_path / "images", taken, SILENT)
+    assert "'T-shirt/top' is 'T-shirt_top'" in names and "numbered by their names" in order
     folder = read_folder(tmp_path / "images", None, SILENT)
     assert folder.classes == ("T-shirt_top", "cat") and torch.equal(folder.train.images, images[[1, 3, 5, 0, 2]])
 
@@ -224,3 +226,48 @@ def test_poison_that_cannot_be_drawn_again_is_refused(place: Place, tmp_path: Pa
     finally:
         record.write_bytes(before)
     assert answer.code == 2 and "cannot be drawn again" in answer.err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--data", "out", "--model", "out/model.safetensors"), "none may lie within another"),
+        (("--indices", "empty.csv"), "is a folder; name a file"),
+        (("--model", "empty.pt2"), "is a folder; name a file"),
+        (("--data", "link"), "no name for a new folder"),
+        (("--data", "."), "no name for a new folder"),
+        (("--data", "full"), "not empty"),
+    ],
+)
+def test_places_that_cannot_be_written_are_refused_before_anything_is(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
+    for name in ("empty", "empty.csv", "empty.pt2", "full/held"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    answer = place.export(DETECTOR, *options)
+    assert answer.code == 2 and message in answer.err and not answer.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_names_of_any_case_length_and_bytes_can_be_written(place: Place, tmp_path: Path, digits: Dataset) -> None:
+    assert place.export(DETECTOR, "--data", tmp_path / "A.NPZ").code == 0
+    assert (tmp_path / "A.NPZ").is_file() and len(read_npz(tmp_path / "A.NPZ").train)
+    assert all(len(name.encode()) <= 100 for name in takeout.folder_names(("漢" * 100, "x" * 300)))
+    odd = os.fsdecode(b"caf\xe9.png")
+    train = digits.train.select(torch.arange(2))
+    data = takeout.change(train, ("plain.png", odd), Changes(frozenset(), {}), digits)
+    takeout.write_indices(tmp_path / "list.csv", data)
+    assert b"caf\xe9.png" in (tmp_path / "list.csv").read_bytes()
+
+
+def test_a_folder_says_that_it_numbers_classes_anew(tmp_path: Path, digits: Dataset) -> None:
+    few = Dataset("few", ("zebra", "ant"), digits.train, digits.trusted, digits.test, "")
+    chosen = digits.train.select(digits.train.labels < 2)
+    small = replace(few, train=chosen, test=chosen.select(torch.zeros(len(chosen), dtype=torch.bool)))
+    data = takeout.change(small.train, None, Changes(frozenset(), {}), small)
+    (note,) = takeout.write_data(tmp_path / "out", data, SILENT)
+    assert "numbered by their names" in note
+    assert read_folder(tmp_path / "out", None, SILENT).classes == ("ant", "zebra")

@@ -226,3 +226,23 @@ def test_a_model_that_torch_cannot_export_is_refused_for_pt2_alone(tmp_path: Pat
         to_graph(model)
     write_model(tmp_path / "a.safetensors", model, {"guard": None})
     assert (tmp_path / "a.safetensors").is_file() and (tmp_path / "a.json").is_file()
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, digits: Dataset) -> None:
+    fresh = build(ModelSettings(name="mlp"), digits, 0)
+    state = fresh.state_dict()
+    broken = {**state, "net.output.bias": torch.full_like(state["net.output.bias"], torch.nan)}
+    torch.save(broken, tmp_path / "nan.pt")
+    with pytest.raises(UsageError, match=r"values that are no numbers, in net\.output\.bias"):
+        load_weights(fresh, tmp_path / "nan.pt")
+    assert all(values.isfinite().all() for values in fresh.state_dict().values())
+
+
+def test_what_cannot_be_written_is_said_in_one_line(place: Place, tmp_path: Path) -> None:
+    for options in (("--data", "/proc/x.npz"), ("--indices", "/proc/x.csv"), ("--model", "/proc/x.safetensors")):
+        answer = place.export(DETECTOR, *options)
+        assert answer.code == 2 and "/proc/x" in answer.err and "cannot be written" in answer.err, answer
+    assert "must end in .csv" in place.export(DETECTOR, "--indices", tmp_path / "list.txt").err
+    assert place.export(DETECTOR, "--model", tmp_path / "a.safetensors").code == 0
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
 from safedl.cache import ArtifactCache
+from safedl.catalog.settings import TrainingSettings
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.models.classifier import Classifier
 from safedl.progress import Cancelled, Progress
@@ -133,3 +135,28 @@ def test_steps_are_those_of_adam(digits: Dataset, bench: Workbench) -> None:
         apart.append((weight.double() - exact).detach().flatten())
         moved.append((exact.detach() - weights[name]).flatten())
     assert float(torch.cat(apart).norm() / torch.cat(moved).norm()) < 0.05
+
+
+@pytest.mark.parametrize("count", [65, 64, 33, 2])
+def test_no_image_is_left_out_however_many_there_are(digits: Dataset, bench: Workbench, count: int) -> None:
+    seen: list[int] = []
+
+    class Watching(Progress):
+        def step(self, phase: str, done: int, total: int) -> None:
+            assert done <= total
+            self.last = (done, total)
+
+    def counting(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(labels))
+        return F.cross_entropy(logits, labels)
+
+    progress = Watching()
+    data = digits.train.select(torch.arange(count))
+    replace(bench, progress=progress).fit(data, epochs=2, batch_size=32, loss=NamedLoss("counting", counting))
+    assert sum(seen) == 2 * count and min(seen) > 1
+    assert progress.last == (len(seen), len(seen))
+
+
+def test_batches_of_one_are_refused() -> None:
+    with pytest.raises(ValidationError, match="batch_size"):
+        TrainingSettings(batch_size=1)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.pilot import Pilot
 
 from safedl import review
 from safedl.errors import UsageError
@@ -16,6 +17,8 @@ from safedl.store.reindex import reindex
 from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tests.tui.scans import FIRST, add_scan, decided, grid_of, suspects
+from tui.app import SafedlApp
+from tui.panes.review import ReviewPane
 from tui.services import review as service
 from tui.services.review import Notebook
 from tui.widgets.modal import Dialog, Picker
@@ -26,6 +29,23 @@ def scanned(workspace: Workspace) -> Workspace:
     """A workspace with a scan that has 43 suspects in three groups."""
     add_scan(workspace, 43)
     return workspace
+
+
+def refuse(*_: object) -> None:
+    """Take the place of `review.decide`."""
+    raise UsageError("the disk is full")
+
+
+async def review_of(app: SafedlApp, pilot: Pilot[None], uid: str) -> ReviewPane:
+    """Show a scan, whichever is the newest."""
+    if app.pane is None or app.pane.id != "review":
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+    pane = app.main.query_one(ReviewPane)
+    pane.show_scan(uid)
+    await until(lambda: pane.scan is not None and pane.scan.uid == uid and grid_of(app).current is not None)
+    await until(lambda: f"· {uid}" in screen_text(app) and FIRST in screen_text(app))
+    return pane
 
 
 # --- screens
@@ -156,6 +176,34 @@ async def test_a_decision_holds_for_the_whole_group_if_asked_and_undo_is_one_ste
         await until(lambda: decided(scanned) == {})
 
 
+@pytest.mark.parametrize("meanwhile", ["n", "f5", "another scan"])
+async def test_a_decision_about_a_group_is_not_lost_by_what_is_done_while_it_is_searched(
+    scanned: Workspace, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    add_scan(scanned, 43, "scan-2")
+    go = threading.Event()
+    original = service.members
+
+    def slow(*arguments: Any) -> list[review.Suspect]:
+        assert go.wait(20)
+        return original(*arguments)
+
+    monkeypatch.setattr(service, "members", slow)
+    async with app_on(scanned) as (app, pilot):
+        pane = await review_of(app, pilot, "scan-1")
+        before = pane.scan
+        await pilot.press("c", "space")
+        if meanwhile == "another scan":
+            await review_of(app, pilot, "scan-2")
+        else:
+            await pilot.press(meanwhile)
+            await until(lambda: meanwhile == "n" or pane.scan is not before)
+        go.set()
+        await until(lambda: decided(scanned) == {s.index: "keep" for s in suspects(43) if s.group == 0})
+        await until(lambda: grid_of(app).place == (0 if meanwhile == "another scan" else 1))
+    assert not path_of(scanned.results, "scan-2").exists()
+
+
 async def test_a_group_is_relabelled_each_to_what_it_looks_like_or_all_to_one_class(scanned: Workspace) -> None:
     group = [s for s in suspects(43) if s.group == 1]
     async with app_on(scanned) as (app, pilot):
@@ -251,9 +299,6 @@ async def test_decisions_come_back_at_the_next_start_and_reindex_leaves_them(sca
 async def test_a_decision_that_cannot_be_written_is_told_and_tried_again(
     scanned: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise UsageError("the disk is full")
-
     with monkeypatch.context() as patch:
         patch.setattr(review, "decide", refuse)
         async with app_on(scanned) as (app, pilot):
@@ -267,6 +312,66 @@ async def test_a_decision_that_cannot_be_written_is_told_and_tried_again(
             await pilot.press("space")
             await until(lambda: decided(scanned) == {100: "drop", 107: "keep"})
             await until(lambda: "NOT WRITTEN" not in screen_text(app))
+
+
+@pytest.mark.parametrize("then", ["f5", "ctrl+q"])
+async def test_what_cannot_be_written_waits_while_another_scan_is_shown(
+    scanned: Workspace, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    add_scan(scanned, 43, "scan-2")
+    async with app_on(scanned) as (app, pilot):
+        await review_of(app, pilot, "scan-1")
+        with monkeypatch.context() as patch:
+            patch.setattr(review, "decide", refuse)
+            await pilot.press("d")
+            await until(lambda: isinstance(app.screen, Dialog))
+            await pilot.press("escape")
+            await review_of(app, pilot, "scan-2")
+            await until(lambda: "NOT WRITTEN for scan-1, F5 tries again: the disk is full" in screen_text(app))
+            await review_of(app, pilot, "scan-1")
+            await until(lambda: "NOT WRITTEN: the disk is full" in screen_text(app) and "✗ drop" in screen_text(app))
+            await review_of(app, pilot, "scan-2")
+        assert decided(scanned) == {}
+        await pilot.press(then)
+        await until(lambda: then != "f5" or (decided(scanned) and "NOT WRITTEN" not in screen_text(app)))
+    assert decided(scanned) == {100: "drop"}
+
+
+async def test_decisions_while_the_scan_is_read_again_stay_and_can_be_taken_back(
+    scanned: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+    original = service.open_scan
+
+    def slow(workspace: Workspace, uid: str) -> service.Scan:
+        scan = original(workspace, uid)
+        assert go.wait(20)
+        return scan
+
+    async with app_on(scanned) as (app, pilot):
+        pane = await review_of(app, pilot, "scan-1")
+        before = pane.scan
+        monkeypatch.setattr(service, "open_scan", slow)
+        await pilot.press("f5", "d", "space")
+        await until(lambda: decided(scanned) == {100: "drop", 107: "keep"})
+        go.set()
+        await until(lambda: pane.scan is not before)
+        await until(lambda: "41 undecided" in screen_text(app) and "✗ drop" in screen_text(app))
+        await pilot.press("u", "u")
+        await until(lambda: decided(scanned) == {})
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00\x04\x00{{\n\n"], ids=["empty", "zip", "header"]
+)
+def test_a_file_without_pictures_is_no_picture(scanned: Workspace, damage: bytes) -> None:
+    whole = service.open_scan(scanned, "scan-1")
+    (scanned.run_folder("scan-1") / review.IMAGES).write_bytes(damage)
+    scan = service.open_scan(scanned, "scan-1")
+    assert (whole.shape, scan.shape) == ((28, 28), None)
+    for opened in (whole, scan):  # it may be damaged after it was opened
+        page = service.read_page(scanned, opened, 0, 2, (10, 5), True)
+        assert [[line.plain for line in picture] for picture in page.pictures] == [["no picture"]] * 2
 
 
 def test_a_notebook_writes_what_failed_with_the_next_decision() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -12,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Static
 
-from safedl.errors import SafedlError
 from safedl.review import DROP, KEEP, Decision, Suspect
 from safedl.text import one_line
 from tui.panes.details import Scroll
@@ -81,8 +79,9 @@ what was dropped or is undecided."""
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.scan: Scan | None = None
-        self.notebook: Notebook | None = None
         self.whole_group = False
+        self._notebooks: dict[str, Notebook] = {}
+        """By scan. All that were opened are kept: some may hold decisions that could not be written yet."""
         self._wanted: str | None = None
         self._looking = False
         """Whether the list is being searched: a decision made meanwhile would be about another suspect than meant."""
@@ -102,6 +101,14 @@ what was dropped or is undecided."""
         """The pictures."""
         return self.query_one(SuspectGrid)
 
+    @property
+    def notebook(self) -> Notebook | None:
+        """The decisions about the scan that is shown."""
+        return self._notebooks[self.scan.uid] if self.scan is not None else None
+
+    def _shows(self, uid: str) -> bool:
+        return self.scan is not None and self.scan.uid == uid
+
     def opened(self) -> None:
         """Show the scan that was shown, else the newest one."""
         self.grid.focus()
@@ -109,9 +116,7 @@ what was dropped or is undecided."""
 
     def on_unmount(self) -> None:
         """Record what has been decided last; the app is being left."""
-        if self.notebook is not None:
-            with suppress(SafedlError, OSError):  # nobody is there any more to be told
-                self.notebook.write()
+        service.write_all(self._notebooks.values())  # nobody is there any more to be told what fails
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer decisions where there are suspects."""
@@ -123,35 +128,39 @@ what was dropped or is undecided."""
 
     def show_scan(self, uid: str) -> None:
         """Show a scan from its first suspect on."""
-        if self.scan is None or self.scan.uid != uid:
-            self.grid.place = 0
         self._wanted = uid
         self.action_reload()
 
     def action_reload(self) -> None:
         """Read the scan again."""
-        workspace, uid, notebook = self.frame.workspace, self._wanted, self.notebook
+        workspace, uid, notebooks = self.frame.workspace, self._wanted, list(self._notebooks.values())
+        changes = {of: notebook.changes for of, notebook in self._notebooks.items()}
 
         def read() -> Scan | None:
-            if notebook is not None:
-                with suppress(SafedlError, OSError):  # the person has been told, and it is tried again
-                    notebook.write()
+            service.write_all(notebooks)  # who decided has been told what failed, and it is tried again
             if uid is not None:
                 return service.open_scan(workspace, uid)
             newest = service.newest_scans(workspace, 1)
             return service.open_scan(workspace, newest[0].record.uid) if newest else None
 
-        self.frame.ask(self, "scan", read, self._take, "read the scan", self._show_problem)
+        take = partial(self._take, changes=changes)
+        self.frame.ask(self, "scan", read, take, "read the scan", self._show_problem)
 
-    def _take(self, scan: Scan | None) -> None:
+    def _take(self, scan: Scan | None, changes: Mapping[str, int]) -> None:
+        """Show a scan; `changes` says how often each notebook had changed before the scan was read."""
         self.set_class(scan is None, "-empty")
         if scan is None:
             self.status = "nothing has been scanned yet"
             return
-        notebook = self.notebook if self.scan is not None and self.scan.uid == scan.uid else None
-        if notebook is None or not (notebook.unwritten or notebook.values == scan.decisions):
-            notebook = service.open_notebook(self.frame.workspace, scan)  # else it still knows what to take back
-        self.scan, self.notebook, self._wanted, self.whole_group = scan, notebook, scan.uid, False
+        notebook = self._notebooks.get(scan.uid)
+        # a notebook that is kept still knows what to take back, and it is newer than a file read before its last change
+        if notebook is None or not (
+            notebook.unwritten or notebook.changes != changes.get(scan.uid) or notebook.values == scan.decisions
+        ):
+            notebook = self._notebooks[scan.uid] = service.open_notebook(self.frame.workspace, scan)
+        if not self._shows(scan.uid):
+            self.grid.place = 0
+        self.scan, self._wanted, self.whole_group = scan, scan.uid, False
         found = scan.findings
         verdict, *reasons = verdict_text(found).split("\n")
         self.query_one("#verdict-box", Box).title(verdict.plain, f"{scan.title} · {scan.uid}")
@@ -185,8 +194,11 @@ what was dropped or is undecided."""
         keys = "+ - size   z zoom   u undo" if total else ""
         self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", keys)
         self.query_one("#about", Static).update(_about(grid.current, found) if grid.current else "")
+        unwritten = next((uid for uid, other in self._notebooks.items() if other.problem), None)
         if notebook.problem:
             self.status = f"NOT WRITTEN: {one_line(notebook.problem)}"
+        elif unwritten is not None:
+            self.status = f"NOT WRITTEN for {unwritten}, F5 tries again: {one_line(self._notebooks[unwritten].problem)}"
         elif self.whole_group:
             self.status = "the next decision holds for the whole group; c or esc: for one suspect only"
         elif not total:
@@ -238,30 +250,31 @@ what was dropped or is undecided."""
         if scan is None or suspect is None or self._looking:
             return
         if not self.whole_group:
-            self._note({suspect.index: choose(suspect)})
+            self._note(scan.uid, {suspect.index: choose(suspect)}, self.grid.place)
             self.grid.action_step(1)
             return
-        workspace, group = self.frame.workspace, suspect.group
+        workspace, uid, group, place = self.frame.workspace, scan.uid, suspect.group, self.grid.place
 
         def take(members: list[Suspect]) -> None:
             changes = {s.index: choose(s) for s in members}
             changes = {index: d for index, d in changes.items() if d is not None or not skip_none}
-            self.whole_group = False
-            self._note(changes)
+            if self._shows(uid):
+                self.whole_group = False
+            self._note(uid, changes, place)
             left = f"; {len(members) - len(changes)} look like no other class" if len(changes) < len(members) else ""
             self.frame.say(f"group {group}: {len(changes):,} {word}{left}")
-            self.action_next()
+            if self._shows(uid):
+                self._go_next()
 
-        self._look(lambda: service.members(workspace, scan.uid, group), take)
+        self._look(lambda: service.members(workspace, uid, group), take)
 
     def _look(self, question: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Search the list of suspects; what is found for a scan that is no longer shown is dropped."""
-        scan, self._looking = self.scan, True
+        """Search the list of suspects, one search at a time; another scan may be shown when it ends."""
+        self._looking = True
 
         def found(answer: T) -> None:
             self._looking = False
-            if self.scan is scan:
-                then(answer)
+            then(answer)
 
         def failed(error: Exception) -> None:
             self._looking = False
@@ -269,31 +282,34 @@ what was dropped or is undecided."""
 
         self.frame.ask(self, "look", question, found, "read the suspects", failed)
 
-    def _note(self, changes: Mapping[int, Decision | None]) -> None:
-        """Take decisions down, show them, and record them."""
-        assert self.notebook is not None
-        self.notebook.set(changes, self.grid.place)
-        self._write()
+    def _note(self, uid: str, changes: Mapping[int, Decision | None], place: int) -> None:
+        """Take decisions about a scan down, show them, and record them."""
+        self._notebooks[uid].set(changes, place)
+        self._write(self._notebooks[uid])
 
-    def _write(self) -> None:
-        notebook = self.notebook
-        assert notebook is not None
+    def _write(self, notebook: Notebook) -> None:
+        others = [other for other in self._notebooks.values() if other is not notebook]
         self.grid.changed()
+
+        def write() -> None:
+            notebook.write()
+            service.write_all(others)
 
         def failed(error: Exception) -> None:
             self._tell()
             self.frame.show_error(error, "write the decision")
 
-        self.frame.ask(self, "write", notebook.write, lambda _: self._tell(), "write the decision", failed)
+        self.frame.ask(self, "write", write, lambda _: self._tell(), "write the decision", failed)
         self._tell()
 
     def action_undo(self) -> None:
         """Take the last decision of this session back, and go to its suspect."""
-        place = self.notebook.undo() if self.notebook else None
-        if place is None:
+        notebook = self.notebook
+        place = notebook.undo() if notebook else None
+        if notebook is None or place is None:
             self.frame.say("nothing to take back")
             return
-        self._write()
+        self._write(notebook)
         self.grid.go(place)
 
     def action_group(self) -> None:
@@ -318,12 +334,18 @@ what was dropped or is undecided."""
 
     def action_next(self) -> None:
         """Go to the next suspect that nobody decided about."""
+        if not self._looking:  # else it would take the place of the search, and of the decision that waits for it
+            self._go_next()
+
+    def _go_next(self) -> None:
         if self.scan is None or self.notebook is None:
             return
         workspace, uid, place = self.frame.workspace, self.scan.uid, self.grid.place
         decided = frozenset(self.notebook.values)
 
         def take(found: int | None) -> None:
+            if not self._shows(uid):
+                return
             if found is None:
                 self.frame.say("all suspects are decided")
             else:

@@ -6,7 +6,7 @@ Everything here that reads or writes files belongs into a thread.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -191,6 +191,8 @@ class Notebook:
     values: dict[int, Decision] = field(default_factory=dict)
     problem: str = ""
     """Why what is shown has not been written, if so."""
+    changes: int = 0
+    """How often it has been changed, to be compared with an earlier time."""
     _steps: list[_Step] = field(default_factory=list)
     _pending: dict[int, Decision | None] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -210,6 +212,7 @@ class Notebook:
         return step.place
 
     def _apply(self, changes: Mapping[int, Decision | None]) -> None:
+        self.changes += 1
         for index, decision in changes.items():
             if decision is None:
                 self.values.pop(index, None)
@@ -244,6 +247,13 @@ class Notebook:
         values = list(self.values.values())
         kept, dropped = values.count(KEEP), values.count(DROP)
         return {"kept": kept, "dropped": dropped, "relabelled": len(values) - kept - dropped}
+
+
+def write_all(notebooks: Iterable[Notebook]) -> None:
+    """Record what waits in any of them; what fails goes on waiting, and its notebook says why."""
+    for notebook in notebooks:
+        with suppress(SafedlError, OSError):
+            notebook.write()
 
 
 def open_notebook(workspace: Workspace, scan: Scan) -> Notebook:
