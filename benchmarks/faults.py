@@ -149,6 +149,9 @@ def _survives_reindex(workspace: Workspace) -> bool:
         table: [row for row in rows if row[1 if table == "experiment_run" else 0] in known]
         for table, rows in content(workspace.db).items()
     }
+    for table, rows in before.items():
+        for row in {*map(repr, rows)} ^ {*map(repr, after[table])}:
+            print(f"{workspace.root.name}: {table} differs after db reindex: {row}", file=sys.stderr, flush=True)
     return after == before
 
 
