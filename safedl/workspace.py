@@ -20,6 +20,9 @@ from safedl import events, liveness
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest, surroundings
 from safedl.events import Event
 
+MODEL_ENDINGS = (".safetensors", ".pt2", ".onnx")
+LIST_ENDING = ".csv"
+"""Of the files that `safedl export` writes."""
 NICENESS = 10
 """Of drivers in the background: training fills every core, and whoever watches it must still get an answer."""
 

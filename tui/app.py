@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from tui.widgets.pane import Pane
 if TYPE_CHECKING:
     from tui.services.drafts import Draft
     from tui.widgets.help import Key
+    from tui.widgets.modal import Dialog
 
 T = TypeVar("T")
 PERIOD = 0.2
@@ -113,6 +115,7 @@ class SafedlApp(App[None]):
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
         self._reading = False
+        self._news: deque[Dialog] = deque()
         self._prepare_theme()
 
     def _prepare_theme(self) -> None:
@@ -186,11 +189,11 @@ class SafedlApp(App[None]):
         pane = self.pane
         assert pane is not None
         pane.opened()
-        self.call_after_refresh(self._keep_focus)
+        self.call_after_refresh(self.keep_focus)
         self.show_status()
         self._show_header()
 
-    def _keep_focus(self) -> None:
+    def keep_focus(self) -> None:
         """Give the focus to the pane itself where nothing that is shown in it has it, so that its keys work."""
         pane, focused = self.pane, self.main.focused
         chain = focused.ancestors_with_self if focused is not None else []
@@ -261,9 +264,10 @@ class SafedlApp(App[None]):
         for state in ended:
             self._tell_end(state)
         self._show_header()
+        self._tell_next()
         if self.pane is not None and len(self.screen_stack) == 1:
             self.pane.tick()
-            self._keep_focus()
+            self.keep_focus()
 
     def _tell_end(self, state: ExperimentState) -> None:
         shape = look(state.state)
@@ -291,7 +295,18 @@ class SafedlApp(App[None]):
         """Say what could not be done, why, and what to do next."""
         from tui.widgets.modal import error_dialog
 
-        self.push_screen(error_dialog(error, doing))
+        if len(self.screen_stack) > 1:
+            self.say(f"could not {doing}", severe=True)
+        self.tell(error_dialog(error, doing))
+
+    def tell(self, news: Dialog) -> None:
+        """Open a dialog that comes when it comes, once no other is open: it would take the keys meant for that."""
+        self._news.append(news)
+        self._tell_next()
+
+    def _tell_next(self) -> None:
+        if self._news and len(self.screen_stack) == 1:
+            self.push_screen(self._news.popleft())
 
     def say(self, text: str, *, severe: bool = False) -> None:
         """Show a line for a few seconds."""

@@ -12,7 +12,7 @@ import typer
 
 from safedl.cli.output import note
 from safedl.errors import IncompleteError, NotFoundError, UsageError
-from safedl.workspace import Workspace
+from safedl.workspace import LIST_ENDING, Workspace
 
 OTHER_DATA = (".npy", ".zip", ".gz", ".tar", ".parquet", ".csv", ".json", ".h5", ".hdf5", ".pt", ".pth", ".pkl", ".png")
 """Endings that ask for something other than an image folder."""
@@ -37,8 +37,8 @@ def export(
         raise UsageError("nothing to export: name --data OUT, --model OUT or --indices FILE.csv")
     if data is not None and data.suffix.lower() in OTHER_DATA:
         raise UsageError(f"--data {data}: data is written as an .npz file or as a folder of images")
-    if indices is not None and indices.suffix.lower() != ".csv":
-        raise UsageError(f"--indices {indices}: the name must end in .csv")
+    if indices is not None and indices.suffix != LIST_ENDING:
+        raise UsageError(f"--indices {indices}: the name must end in {LIST_ENDING}")
     folder = data if data is not None and data.suffix.lower() != ".npz" else None
     if folder is not None:
         if folder.is_symlink() or folder.is_file() or not folder.name:

@@ -23,6 +23,7 @@ from safedl.models.classifier import Classifier
 from safedl.pipeline.takeout import Run, aside
 from safedl.progress import Progress
 from safedl.reports.files import encode_json
+from safedl.workspace import MODEL_ENDINGS
 
 GROUP_NORM = "BatchNorm by GroupNorm, as opacus.validators.ModuleValidator.fix does it"
 BATCHES = (1, 3, 8)
@@ -101,8 +102,8 @@ def write_model(path: Path, model: Classifier, description: Mapping[str, Any]) -
 
 def check_format(path: Path) -> None:
     """Raise `UsageError` unless a model can be written to a file of this name here."""
-    if path.suffix not in _WRITERS:
-        raise UsageError(f"--model {path}: the name must end in {', '.join(_WRITERS)}")
+    if path.suffix not in MODEL_ENDINGS:
+        raise UsageError(f"--model {path}: the name must end in {', '.join(MODEL_ENDINGS)}")
     missing = [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]
     if path.suffix == ".onnx" and missing:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -194,3 +195,32 @@ async def test_an_export_that_is_refused_says_why(scanned: Workspace, monkeypatc
         app.screen.query_one("#line-model", Field).value = "/new/model.pt2"
         await pilot.press("ctrl+s")
         await until(lambda: "Could not export the run" in screen_text(app) and "has no model" in screen_text(app))
+
+
+async def test_news_wait_until_nobody_is_asked_anything(scanned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def refuse(_: Workspace, uid: str, targets: Mapping[str, Path]) -> str:
+        assert go.wait(20)
+        raise UsageError("no space")
+
+    monkeypatch.setattr(Workspace, "export", refuse)
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: "poisoned" in screen_text(app))
+        await pilot.press("t")
+        await until(lambda: isinstance(app.screen, FillIn))
+        app.screen.query_one("#line-model", Field).value = "out.pt"
+        await pilot.press("ctrl+s")
+        await until(lambda: "must end in .safetensors, .pt2, .onnx" in screen_text(app))
+        app.screen.query_one("#line-model", Field).value = "out.pt2"
+        await pilot.press("ctrl+s")
+        await until(lambda: not isinstance(app.screen, FillIn))
+        await pilot.press("t")
+        await until(lambda: isinstance(app.screen, FillIn))
+        go.set()
+        await until(lambda: "could not export the run" in screen_text(app))
+        await pilot.press(*"abc")
+        assert isinstance(app.screen, FillIn) and app.screen.query_one("#line-data", Field).value == "abc"
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, Dialog) and "no space" in screen_text(app))

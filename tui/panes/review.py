@@ -151,6 +151,7 @@ what was dropped or is undecided."""
         self.set_class(scan is None, "-empty")
         if scan is None:
             self.status = "nothing has been scanned yet"
+            self.call_after_refresh(self.frame.keep_focus)  # the pictures had it, and are hidden now
             return
         notebook = self._notebooks.get(scan.uid)
         # a notebook that is kept still knows what to take back, and it is newer than a file read before its last change
@@ -304,7 +305,7 @@ what was dropped or is undecided."""
 
     def action_undo(self) -> None:
         """Take the last decision of this session back, and go to its suspect."""
-        notebook = self.notebook
+        notebook = None if self._looking else self.notebook  # what is taken back would be the step before the search
         place = notebook.undo() if notebook else None
         if notebook is None or place is None:
             self.frame.say("nothing to take back")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safedl.workspace import LIST_ENDING, MODEL_ENDINGS
 from tui.widgets.fillin import FillIn, Line, Values
 from tui.widgets.modal import Dialog
 
@@ -15,8 +16,8 @@ INTRO = """\
 Data goes without what was flagged or dropped, with its new labels. Lines that stay empty are not written."""
 EXAMPLES = {
     "data": ("Data", "a new .npz file, or a new folder for images"),
-    "model": ("Model", "a new .safetensors, .pt2 or .onnx file"),
-    "indices": ("List of samples: kept, dropped, relabelled", "a new .csv file"),
+    "model": ("Model", f"a new {', '.join(MODEL_ENDINGS[:-1])} or {MODEL_ENDINGS[-1]} file"),
+    "indices": ("List of samples: kept, dropped, relabelled", f"a new {LIST_ENDING} file"),
 }
 
 
@@ -31,7 +32,7 @@ def ask_for_export(app: SafedlApp, uid: str) -> None:
         app.ask(app.main, f"export {uid}", lambda: app.workspace.export(uid, _targets(values)), done, "export the run")
 
     def done(said: str) -> None:
-        app.push_screen(Dialog("Exported", said))
+        app.tell(Dialog("Exported", said))
 
     app.push_screen(FillIn(f"Take home {uid}", lines, intro=INTRO, check=_objection), taken)
 
@@ -42,9 +43,12 @@ def _targets(values: Values) -> dict[str, Path]:
 
 
 def _objection(values: Values) -> str | None:
-    """Return what is wrong with what was written; the endings are looked at by `safedl export`."""
+    """Return what is wrong with what was written."""
     targets = _targets(values)
     if not targets:
         return "name a file in at least one of the lines"
+    for name, endings in (("model", MODEL_ENDINGS), ("indices", (LIST_ENDING,))):
+        if name in targets and targets[name].suffix not in endings:
+            return f"{EXAMPLES[name][0]}: the name must end in {', '.join(endings)}"
     taken = next((path for path in targets.values() if path.exists()), None)
     return f"{taken} exists already; name another one" if taken else None
