@@ -147,12 +147,12 @@ def _read_run(folder: Path) -> _Run:
     record = _RUN.validate_python(yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _LOADER))
     _check(folder, record.uid, record.created_at)
     found = [e for e in events.read(folder / "events.jsonl") if e["uid"] == record.uid]
-    result = folder / "result.json"
-    if result.exists():
+    if any(e["event"] == "run" and e.get("status") == "completed" for e in found):
+        result = folder / "result.json"
+        if not result.exists():
+            # Taken for completed it would be linked for ever, and there would be nothing to link to.
+            raise ValueError("it was completed, but its result.json is gone")
         found.append({**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid})
-    elif any(e["event"] == "run" and e.get("status") == "completed" for e in found):
-        # Taken for completed it would be linked for ever, and there would be nothing to link to.
-        raise ValueError("it was completed, but its result.json is gone")
     return _Run(record, tuple(found))
 
 

@@ -113,6 +113,17 @@ def test_a_completed_run_without_its_result_is_to_be_run_again(work: Workplace, 
     assert queries.completed(work.db, ["key-attack", "key-base"]) == {"key-base": "base"}
 
 
+def test_a_result_that_no_driver_told_of_is_none(work: Workplace) -> None:
+    """A driver may be killed when a stage has written its result, before it says that the stage is completed."""
+    fill(work)
+    work.apply([event("run", "waiting", status="running"), event("run", "waiting", status="interrupted")])
+    (work.results / "runs" / "waiting" / "result.json").write_text('{"metrics": {"asr": 0.5}, "timing": {}}')
+    before = content(work.db)
+    work.recorder.close()
+    assert reindex(work.db, work.results).problems == ()
+    assert content(work.db) == before
+
+
 def test_runs_keep_the_order_in_which_they_were_made(work: Workplace) -> None:
     times = {"r1": "05", "r2": "01", "r3": "03"}
     made = [samples.run(uid, created_at=f"2026-01-{day}T00:00:00+00:00") for uid, day in times.items()]
