@@ -72,7 +72,7 @@ class PlainBench(Workbench):
         """Train a fresh model, or `model`, by the recipe."""
         settings = TrainingSettings.model_validate({**self.training.model_dump(), **overrides})
         seed = self.seed if seed is None else seed
-        model = model or self.build(seed)
+        model = (model or self.build(seed)).to(memory_format=torch.contiguous_format)
         order = torch.Generator().manual_seed(seed)
         odd = len(data) % settings.batch_size == 1  # batch normalisation needs two images
         loader = DataLoader(
