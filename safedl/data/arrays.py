@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,17 @@ def read_npz(path: Path) -> Raw:
     """Return the images in an `.npz` file. Raises `UsageError` naming file and array; pickled objects are refused."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files if any(name in known for known in KEYS.values())}
+            names = archive.files
+            arrays = {name: archive[name] for name in names if any(name in known for known in KEYS.values())}
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
-        hint = "it holds pickled objects, which are not loaded" if "allow_pickle" in str(error) else str(error)
-        raise UsageError(f"cannot read {path}: {hint or type(error).__name__}") from None
-    return from_mapping(arrays, str(path))
+        if not zipfile.is_zipfile(path):
+            hint = "it is no .npz file, as numpy.savez writes it"
+        elif "allow_pickle" in str(error):
+            hint = "it holds pickled objects, which are not loaded"
+        else:
+            hint = str(error) or type(error).__name__
+        raise UsageError(f"cannot read {path}: {hint}") from None
+    return from_mapping({**dict.fromkeys(names, ()), **arrays}, str(path))
 
 
 def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
@@ -183,13 +190,14 @@ def _decoded(texts: np.ndarray) -> np.ndarray:
 def _check_classes(labels: Tensor, names: tuple[str, ...] | None, where: str) -> tuple[str, ...]:
     """Return the classes' names (numbers, if they have none); each class must have a training image."""
     present: list[int] = labels.unique().tolist()
+    if len(present) < 2:
+        told = f"all training labels are {present[0]}" if present else "there are no training labels"
+        raise UsageError(f"{where}: {told}; a classifier needs two classes or more")
     names = names or tuple(str(c) for c in range(len(present)))
     if present != list(range(len(names))):
         missing = next((c for c in range(len(names)) if c not in set(present)), None)
         problem = f"class {missing} has no image" if missing is not None else f"class {present[-1]} has no name"
         raise UsageError(f"{where}: training labels must be 0 to {len(names) - 1}, each at least once; {problem}")
-    if len(names) < 2:
-        raise UsageError(f"{where}: one class; a classifier needs two or more")
     return names
 
 

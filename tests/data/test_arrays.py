@@ -109,7 +109,8 @@ def test_sources_are_numbered() -> None:
         ({"y_train": LABELS + 1}, "must be 0 to 1, each at least once; class 0 has no image"),
         ({"y_train": LABELS * 1_000_000_000}, "class 1 has no image"),
         ({"y_train": LABELS - 1}, "0 or more, found -1"),
-        ({"y_train": LABELS * 0}, "two or more"),
+        ({"y_train": LABELS * 0 + 1}, "all training labels are 1; a classifier needs two classes or more"),
+        ({"x_train": GREY[:0], "y_train": LABELS[:0]}, "here: "),
         ({"y_train": LABELS * 0.5}, "whole numbers 0 to K - 1, found 0.5"),
         ({"y_train": np.where(LABELS, np.inf, 0)}, "whole numbers"),
         ({"y_train": LABELS.astype(np.uint64) + np.uint64(2**64 - 2)}, "whole numbers 0 to K - 1, found 1.84467e"),
@@ -130,6 +131,15 @@ def test_sources_are_numbered() -> None:
 def test_unusable_mappings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         from_mapping({"x_train": GREY, "y_train": LABELS} | changes, "here")
+
+
+def test_a_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", foo=GREY, bar=LABELS)
+    with pytest.raises(UsageError, match=r"no x_train or train_images; it has: foo, bar$"):
+        read_npz(tmp_path / "a.npz")
+    (tmp_path / "text.npz").write_text("a table\n")
+    with pytest.raises(UsageError, match=r"it is no \.npz file"):
+        read_npz(tmp_path / "text.npz")
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
