@@ -1,6 +1,6 @@
 """What a scan finds in suspects whose poison is known to this script alone.
 
-    python -m benchmarks.scan --workspace /tmp/scan --data PATH [--parts poison,clean,models,large] [--tables-only]
+    python -m benchmarks.scan --workspace /tmp/scan --data PATH [--parts poison,clean,models,large,ceiling] [--tables-only]
 
 Each suspect is written as a file and scanned by the product, with and without trusted images. Finished scans are
 linked, so the script can be stopped and started again; it writes `docs/benchmarks/scan.md`.
@@ -32,6 +32,7 @@ from safedl.pipeline.driver import Request, drive, prepare
 from safedl.profile.load import check
 from safedl.profile.scanning import scan_document
 from safedl.review import read_suspects
+from safedl.training.predict import accuracy, sample_losses
 from safedl.training.workbench import Workbench
 from safedl.workspace import Workspace
 
@@ -152,6 +153,26 @@ def models(bench: Bench) -> Iterator[str]:
         )
 
 
+def ceiling(bench: Bench) -> Iterator[str]:
+    """Yield the table's rows: how well flipped labels could be named by a model that has seen right ones only."""
+    yield "| data | labels flipped | accuracy of the model | list in which precision and recall are equal |"
+    yield "|---|---:|---:|---:|"
+    if not bench.compute:
+        return
+    source = SOURCES["cifar10"]
+    every, spare = draw("cifar10", 2 * source.images, source.trusted, seed=0)
+    clean, other = every.select(torch.arange(source.images)), every.select(torch.arange(source.images, len(every)))
+    data, flipped = plant(clean, "flips", 0.1, seed=0)
+    dataset = Dataset("other", tuple("0123456789"), other, spare, data.select(torch.zeros(len(data)) > 0), "")
+    recipe = TrainingSettings(epochs=15, batch_size=64, augment="shift_flip")
+    settings = ModelSettings.model_validate(source.model)
+    trainer = Workbench(lambda s: build(settings, dataset, s), "", recipe, torch.device("cpu"), 0)
+    logits = trainer.predict(trainer.fit(other), data.images)
+    listed = sample_losses(logits, data.labels).topk(int(flipped.sum())).indices  # as many as there are
+    share = float(flipped[listed].float().mean())
+    yield f"| cifar10 | 10% | {accuracy(logits, clean.labels):.3f} | {share:.3f} |"
+
+
 def _train(weights: Path, patched: bool, seed: int) -> None:
     clean, spare = draw("fashionmnist", 20_000, 1_000, seed=30 + seed)
     data = plant(clean, "patch", 0.05, seed)[0] if patched else clean
@@ -189,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="folder with the data sets")
-    parser.add_argument("--parts", default="poison,clean,models,large")
+    parser.add_argument("--parts", default="poison,clean,models,large,ceiling")
     parser.add_argument("--datasets", default="fashionmnist,cifar10,gtsrb")
     parser.add_argument("--only", default="", help="only rows of poison that contain this: 'fashionmnist patch 0.05'")
     parser.add_argument("--workers", type=int, default=1)
@@ -203,6 +224,7 @@ def main() -> None:
         "clean": ("Clean sets", lambda: clean_sets(bench)),
         "models": ("Models", lambda: models(bench)),
         "large": ("A large set", lambda: large(bench)),
+        "ceiling": ("What could be named at best", lambda: ceiling(bench)),
     }
     sections: list[str] = []
     for part in options.parts.split(","):
