@@ -1,6 +1,6 @@
 """What a scan finds in suspects whose poison is known to this script alone.
 
-    python -m benchmarks.scan --workspace /tmp/scan --data PATH [--parts poison,clean,models,large,ceiling] [--tables-only]
+    python -m benchmarks.scan --workspace DIR --data PATH [--parts poison,clean,models,large,ceiling] [--tables-only]
 
 Each suspect is written as a file and scanned by the product, with and without trusted images. Finished scans are
 linked, so the script can be stopped and started again; it writes `docs/benchmarks/scan.md`.
