@@ -41,6 +41,7 @@ def train(scenario: Scenario, params: DpTrainingParams) -> Trained:
     _check(params, batch_size, count)
     device = scenario.bench.device
     result = private_ready(scenario.bench.build(scenario.seed)).to(device)
+    result = result.to(memory_format=torch.contiguous_format)
     model = _allow_in_place(result).train()
     engine = PrivacyEngine(secure_mode=params.secure_mode)
     # The loader deals in positions: images are taken from the tensor a batch at a time.
@@ -94,6 +95,11 @@ def private_ready(model: Classifier) -> Classifier:
         raise UsageError(f"dp_training: the model cannot be trained privately: {errors[0]}")
     assert isinstance(fixed, Classifier)
     return fixed
+
+
+def _batch(images: Tensor, device: torch.device) -> Tensor:
+    """Return images as floats, channels first, as `model` is too: Opacus gets gradients wrong in any other format."""
+    return to_float(images, device).contiguous()
 
 
 class _Clone(nn.Module):
@@ -161,7 +167,7 @@ def _descend(
             parts = index.split(at_once)
             for part in parts:
                 optimizer.signal_skip_step(do_skip=part is not parts[-1])
-                loss = F.cross_entropy(private(to_float(data.images[part], device)), data.labels[part].to(device))
+                loss = F.cross_entropy(private(_batch(data.images[part], device)), data.labels[part].to(device))
                 optimizer.zero_grad()
                 # Opacus takes the mean's gradient apart; an empty batch has a mean of nothing.
                 (loss if len(part) else loss.nan_to_num()).backward()

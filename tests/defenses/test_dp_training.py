@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from opacus.accountants import PRVAccountant, RDPAccountant
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from safedl.catalog.defenses.poisoning import DpTrainingParams
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses import dp_training
 from safedl.defenses.contract import Scenario, Trained
 from safedl.defenses.dp_training import check_sampler, private_ready, train
 from safedl.errors import UsageError
@@ -145,3 +147,34 @@ def test_can_be_cancelled(scene: Scenario) -> None:
     stopped = replace(scene, bench=replace(scene.bench, progress=Stop()))
     with pytest.raises(Cancelled):
         train(stopped, SHORT)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_of_single_images_are_right(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch, channels: int
+) -> None:  # fmt: skip
+    """Against one image at a time, by plain PyTorch: in some memory formats Opacus computes others."""
+    images, labels = digits.train.images[:6].repeat(1, channels, 1, 1), digits.train.labels[:6]
+    images[:, channels - 1] = 255 - images[:, channels - 1]
+    data = ImageSet(images, labels)
+    dataset = replace(digits, train=data, trusted=data, test=data)
+    compared = []
+
+    def descend(scenario: Scenario, _params: DpTrainingParams, private: nn.Module, *_: object) -> int:
+        plain = private_ready(scenario.bench.build(scenario.seed))
+        F.cross_entropy(private(dp_training._batch(images, torch.device("cpu"))), labels).backward()
+        for index in range(len(images)):
+            loss = F.cross_entropy(plain(images[index : index + 1].float() / 255), labels[index : index + 1])
+            exact = torch.autograd.grad(loss, list(plain.parameters()))
+            for weight, slope in zip(private.parameters(), exact, strict=True):
+                assert torch.allclose(
+                    weight.grad_sample[index], slope, rtol=1e-3, atol=1e-5 + 1e-4 * float(slope.abs().max())
+                )
+                compared.append(len(slope))
+        raise Cancelled
+
+    monkeypatch.setattr(dp_training, "_descend", descend)
+    scene = Scenario(data, data, digits.classes, make_bench(dataset).build(0), make_bench(dataset))
+    with pytest.raises(Cancelled):
+        train(scene, DpTrainingParams(epochs=1, epsilon=50.0, batch_size=3))
+    assert len(compared) >= 6 * 8
