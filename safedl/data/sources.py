@@ -37,7 +37,7 @@ def read(
         return read_parquet(path, shape, progress)
     if path.is_dir():
         return read_folder(path, shape, progress)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return read_npz(path)
     if path.suffix == ".py":
         return read_module(path, shape, progress)

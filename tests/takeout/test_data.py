@@ -12,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+from safedl.catalog.settings import DatasetSettings
 from safedl.data.arrays import read_npz
 from safedl.data.folder import read_folder
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.data.load import load_suspects
 from safedl.errors import UsageError
 from safedl.pipeline import takeout
 from safedl.progress import SILENT
@@ -255,6 +257,7 @@ def test_places_that_cannot_be_written_are_refused_before_anything_is(
 def test_names_of_any_case_length_and_bytes_can_be_written(place: Place, tmp_path: Path, digits: Dataset) -> None:
     assert place.export(DETECTOR, "--data", tmp_path / "A.NPZ").code == 0
     assert (tmp_path / "A.NPZ").is_file() and len(read_npz(tmp_path / "A.NPZ").train)
+    assert len(load_suspects(DatasetSettings(path=str(tmp_path / "A.NPZ")), None).train)
     assert all(len(name.encode()) <= 100 for name in takeout.folder_names(("漢" * 100, "x" * 300)))
     odd = os.fsdecode(b"caf\xe9.png")
     train = digits.train.select(torch.arange(2))
