@@ -16,9 +16,12 @@ from scipy.stats import binom
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
+from safedl.data.imageset import ImageSet
 from safedl.defenses.contract import Detection, Scenario
 
 FOLDS = 5
+FEWEST = 2 * FOLDS
+"""Trusted images of each class: two for every fold."""
 SIGNIFICANCE = 0.05
 """How improbable it must be that so few trusted images fall into a group by chance, for one class."""
 TRUSTED_RATIO = 0.2
@@ -69,10 +72,16 @@ class Whitening:
         return (features - self.means[labels]) @ self.matrix
 
 
+def rarest(trusted: ImageSet, num_classes: int) -> tuple[int, int]:
+    """Return the class with the fewest trusted images, and how many it has."""
+    counts = torch.bincount(trusted.labels, minlength=num_classes)
+    label = int(counts.argmin())
+    return label, int(counts[label])
+
+
 def usable(scenario: Scenario) -> bool:
-    """Return whether the holdout has at least two images for every fold of every class."""
-    counts = torch.bincount(scenario.trusted.labels, minlength=scenario.num_classes)
-    return bool(counts.min() >= 2 * FOLDS)
+    """Return whether the holdout has at least `FEWEST` images of every class."""
+    return rarest(scenario.trusted, scenario.num_classes)[1] >= FEWEST
 
 
 def whitened(scenario: Scenario) -> Whitened:

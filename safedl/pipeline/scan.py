@@ -60,8 +60,7 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
     scenario = Scenario(dataset.train, dataset.trusted, dataset.classes, trained.clone(), bench)
     found = examine(scenario, settings.false_alarm_rate)
     judged = probe(scenario, found)
-    few = len(dataset.classes) < FEWEST_CLASSES
-    inspection = inspect(judged, suspect_model) if suspect_model is not None and not few else None
+    inspection = inspect(judged, suspect_model) if suspect_model is not None else None
     pattern, mask = (inspection.pattern, inspection.mask) if inspection else (None, None)
     sizes = []
     if pattern is None and found.target_classes:

@@ -152,12 +152,11 @@ def examine(scenario: Scenario, rate: float) -> Examination:
 
 def check_trusted(trusted: ImageSet, classes: Sequence[str]) -> None:
     """Raise `UsageError` if there are trusted images, but too few of a class."""
-    counts = torch.bincount(trusted.labels, minlength=len(classes))
-    least = int(counts.argmin())
-    if len(trusted) and counts[least] < 2 * trusted_space.FOLDS:
+    label, count = trusted_space.rarest(trusted, len(classes))
+    if len(trusted) and count < trusted_space.FEWEST:
         raise UsageError(
-            f"trusted images: {int(counts[least])} of class '{classes[least]}'; "
-            f"give at least {2 * trusted_space.FOLDS} of each class, or none at all"
+            f"trusted images: {count} of class '{classes[label]}'; "
+            f"give at least {trusted_space.FEWEST} of each class, or none at all"
         )
 
 

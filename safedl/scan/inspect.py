@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from safedl.defenses.contract import Scenario
-from safedl.defenses.reversed_trigger import find_small_triggers, reverse_triggers
+from safedl.defenses.reversed_trigger import FEWEST_CLASSES, find_small_triggers, reverse_triggers
 from safedl.models.classifier import Classifier
 
 
@@ -27,8 +27,13 @@ class Inspection:
     index: tuple[float, ...]
 
 
-def inspect(scenario: Scenario, suspect: Classifier) -> Inspection:
-    """Reconstruct the smallest trigger of each class, on trusted images (Wang et al.: Neural Cleanse, S&P 2019)."""
+def inspect(scenario: Scenario, suspect: Classifier) -> Inspection | None:
+    """Reconstruct the smallest trigger of each class, on trusted images (Wang et al.: Neural Cleanse, S&P 2019).
+
+    Returns None where there are too few classes to compare.
+    """
+    if scenario.num_classes < FEWEST_CLASSES:
+        return None
     found = find_small_triggers(replace(scenario, model=suspect.clone()))
     target = found.suspicious[0] if found.suspicious else None
     return Inspection(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Scenario
+from safedl.defenses.reversed_trigger import find_small_triggers
 from safedl.errors import UsageError
 from safedl.scan.examine import Examination, _backdoor_groups, _Pointed, examine, probe
 from safedl.scan.inspect import inspect
@@ -99,5 +100,6 @@ def test_sentences_tell_who_stood_apart_from_who_joined(backdoored: Backdoored) 
 
 def test_two_classes_are_too_few_for_the_scan_of_a_model(backdoored: Backdoored) -> None:
     two = replace(backdoored.scenario, classes=("a", "b"))
+    assert inspect(two, two.model) is None
     with pytest.raises(UsageError, match="needs 3 classes or more"):
-        inspect(two, two.model)
+        find_small_triggers(two)
