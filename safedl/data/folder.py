@@ -27,15 +27,13 @@ def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Prog
     test_root = folder / "test" if train_root != folder and (folder / "test").is_dir() else None
     classes = _classes(train_root)
     if not classes:
-        raise UsageError(
-            f"dataset.path: {train_root} holds no class folders; expected train/<class>/ and test/<class>/, or <class>/"
-        )
+        raise UsageError(f"{train_root} holds no class folders; expected train/<class>/ and test/<class>/, or <class>/")
     train = {name: _files(train_root / name, progress) for name in classes}
     for name, files in train.items():
         if not files:
-            raise UsageError(f"dataset.path: class folder {train_root / name} holds no images")
+            raise UsageError(f"class folder {train_root / name} holds no images")
     if len(classes) < 2:
-        raise UsageError(f"dataset.path: {train_root} holds one class, '{classes[0]}'; a classifier needs two or more")
+        raise UsageError(f"{train_root} holds one class, '{classes[0]}'; a classifier needs two or more")
     test = _test_files(test_root, classes, progress) if test_root else {}
     files = [file for part in (train, test) for name in classes for file in part.get(name, ())]
     images = read_images(files, shape, progress)
@@ -49,10 +47,10 @@ def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Prog
 def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str, list[Path]]:
     unknown = [name for name in _classes(root) if name not in classes]
     if unknown:
-        raise UsageError(f"dataset.path: {root / unknown[0]} is a class that the training part does not have")
+        raise UsageError(f"{root / unknown[0]} is a class that the training part does not have")
     found = {name: _files(root / name, progress) for name in _classes(root)}
     if not any(found.values()):
-        raise UsageError(f"dataset.path: {root} holds no images")
+        raise UsageError(f"{root} holds no images")
     return found
 
 

@@ -12,6 +12,7 @@ from safedl.catalog.settings import DatasetSettings
 from safedl.data import sources
 from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.data.split import hold_out, subset, trusted_counts
+from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Progress
 
@@ -64,7 +65,8 @@ def load_suspects(
     known = nothing
     if trusted is not None:
         like = (raw.train.images.shape[1], raw.train.images.shape[2], raw.train.images.shape[3])
-        known = _trusted(DatasetSettings(name="trusted", path=trusted), classes, like, folders, progress)
+        place = find(trusted, folders, "scan.trusted")
+        known = _trusted(DatasetSettings(name="trusted", path=str(place)), classes, like, progress)
         known = _unsuspected(known, raw.train, trusted, progress)
     test = raw.test or nothing
     fingerprint = _fingerprint(classes, raw.train, known, test)
@@ -72,11 +74,10 @@ def load_suspects(
 
 
 def _trusted(
-    settings: DatasetSettings, classes: tuple[str, ...], shape: tuple[int, int, int], folders: Sequence[Path],
-    progress: Progress,
-) -> ImageSet:  # fmt: skip
+    settings: DatasetSettings, classes: tuple[str, ...], shape: tuple[int, int, int], progress: Progress
+) -> ImageSet:
     """Return all images of a trusted set, its classes numbered as those of the suspects."""
-    raw = sources.read(settings, folders, shape, progress)
+    raw = sources.read(settings, (), shape, progress)
     names = _names(raw.classes)
     unknown = [name for name in names if name not in classes]
     if unknown:

@@ -186,6 +186,12 @@ def test_trusted_classes_are_matched_by_name(tmp_path: Path) -> None:
     assert data.fingerprint != load_suspects(DatasetSettings(path=str(path)), None).fingerprint
 
 
+def test_trusted_images_that_are_not_there_are_named_by_their_own_key(tmp_path: Path) -> None:
+    path = _write_set(tmp_path / "set.npz", ["a", "b"], 6)
+    with pytest.raises(UsageError, match=r"scan\.trusted: no such file: known\.npz"):
+        load_suspects(DatasetSettings(path=str(path)), "known.npz", [tmp_path])
+
+
 def test_trusted_images_of_other_classes_or_sizes_are_refused(tmp_path: Path) -> None:
     path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
     other = _write_set(tmp_path / "other.npz", ["a", "x"], 4)
