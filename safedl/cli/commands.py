@@ -18,6 +18,7 @@ from safedl.cli import (
     listing,
     profile,
     report,
+    review,
     risk,
     run,
     runs,
@@ -40,6 +41,7 @@ app.command("plan")(run.plan)
 app.command("resume")(run.resume)
 app.command("scan")(scan.scan)
 app.command("risk")(risk.risk)
+app.command("review")(review.review)
 app.command("export")(export.export)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)

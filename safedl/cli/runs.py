@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Runs: list, show, follow, cancel.", no_args_is_help=True)
 
-KINDS = ("baseline", "attack", "defense", "bound")
 SHOWN_METRICS = ("clean_accuracy", "asr", "adversarial_accuracy", "tpr", "fpr", "seconds")
 
 
@@ -28,7 +27,7 @@ def ls(
     defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     status: Annotated[str | None, typer.Option(help="Only this state: completed, failed, running ...")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only baseline, attack, defense or bound.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only baseline, attack, defense, bound or scan.")] = None,
     experiment: Annotated[str | None, typer.Option(help="Only this experiment's runs.", metavar="UID")] = None,
     filter: Annotated[str, typer.Option(help="Only what this allows: 'attack:static acc>0.9 -model:cnn words'.")] = "",
     sort: Annotated[str, typer.Option(help="By when, a field or a metric; - in front: upwards.")] = "when",
@@ -38,12 +37,13 @@ def ls(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print uids only.")] = False,
 ) -> None:
     """List runs, newest first or as sorted."""
+    from safedl.plan import StageKind
     from safedl.store import queries
     from safedl.store.records import FINAL
 
     workspace: Workspace = context.obj
     _one_of("--status", status, ("queued", "running", *FINAL))
-    _one_of("--kind", kind, KINDS)
+    _one_of("--kind", kind, get_args(StageKind))
     _recover(workspace)
     rows = queries.runs(
         workspace.db, attack=attack, defense=defense, dataset=dataset, status=status, kind=kind,
