@@ -21,7 +21,7 @@ _PRIOR: dict[str, str] = {
     "randomized_smoothing": "certifies a radius that no attack can break; answers take many copies of an image",
     "jpeg_preprocessing": "stops attackers who do not know of it, and few others",
     "gradient_masking": "only hides the gradient: an attacker who knows gets through",
-    "model_inspection": "looks for weights out of the ordinary; changes nothing",
+    "model_inspection": "looks for a class that a small trigger can call; changes nothing",
     "per_class_monitoring": "shows which classes suffer; changes nothing",
 }
 """Defenses from the most to the least promising, with what speaks for each."""

@@ -24,7 +24,7 @@ ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name 
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
 Defenses = Annotated[list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the profile's: 0-2, or 0,3,7.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Stages at once (default: one per GPU, or per core).")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Stages at once (default: one per GPU; per core, up to 4).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything anew.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events as JSON Lines.")]

@@ -54,8 +54,9 @@ class DefensesPane(EditingPane):
     """
     HELP = """\
 What to try against each attack. A star marks what is recommended: by what was measured on this data set and model, \
-else by what is known of the method. a takes the recommendation, space adds or removes a defense, enter edits its \
-parameters. Changes are saved in the profile at once; u takes the last one back; r runs the plan."""
+or on images of the same shape, else by what is known of the method. a takes the recommendation, space adds or removes \
+a defense, enter edits its parameters. Changes are saved in the profile at once; u takes the last one back; r runs the \
+plan."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)

@@ -94,7 +94,7 @@ class ProvenanceTrackingParams(Params):
     granularity: Literal["source", "sample", "batch"] | None = Field(
         None, description="What is kept or removed as a whole; null: source where the data names sources, else sample."
     )
-    batch_size: int = Field(64, ge=1, description="Images per step of the losses, and per batch where batches go.")
+    batch_size: int = Field(64, ge=1, description="Images of a batch, where granularity is batch.")
     variant: Variant = Field(
         "paper",
         description="paper: does a classifier refitted without the segment do better on trusted data; "
