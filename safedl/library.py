@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from safedl import catalog
 from safedl.attacks import load_poison
 from safedl.attacks.contract import AttackContext, Poisoning
-from safedl.catalog.settings import TrainingSettings
+from safedl.catalog.settings import SEEDS, TrainingSettings
 from safedl.data.arrays import from_mapping, to_labels, to_tensor
 from safedl.data.imageset import ImageSet
 from safedl.defenses import load
@@ -29,8 +29,6 @@ from safedl.training.workbench import Workbench
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-SEEDS = 2**31
-"""Seeds are below it, as in a profile: what draws from them takes no larger ones."""
 SPARSE_CLASSES = 100_000
 """More classes than these need samples to match: their number is taken from the largest label."""
 

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,8 +36,13 @@ class Workspace:
 
     @classmethod
     def open(cls, root: Path | None = None, db: Path | None = None) -> Workspace:
-        """Return the workspace at `root` (default: the current folder); `db` or SAFEDL_DB may move the store."""
+        """Return the workspace at `root` (default: the current folder); `db` or SAFEDL_DB may move the store.
+
+        Raises `UsageError` for a root that is a file.
+        """
         folder = (root or Path()).absolute()
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"--workspace {folder}: is a file; name a folder")
         chosen = db or (Path(os.environ["SAFEDL_DB"]) if os.environ.get("SAFEDL_DB") else folder / "safedl.db")
         return cls(folder, chosen.absolute())
 
@@ -113,6 +118,7 @@ class Workspace:
 
     def resume(self, uid: str) -> None:
         """Start a driver that goes on with an experiment, in a session of its own."""
+        self.take_back_cancel(uid)
         self._spawn(uid, ["resume", uid])
 
     def export(self, uid: str, targets: Mapping[str, Path]) -> str:
@@ -139,6 +145,11 @@ class Workspace:
                 (folder / "cancel").touch()
                 return
         raise NotFoundError(f"no experiment or run '{uid}' in {self.results}")
+
+    def take_back_cancel(self, uid: str) -> None:
+        """Forget that an experiment was cancelled, unless its driver is alive and may still have to hear of it."""
+        if not self.is_running(uid):
+            (self.experiment_folder(uid) / "cancel").unlink(missing_ok=True)
 
     def delete_run(self, uid: str) -> None:
         """Delete a run that has ended: its row in the store and its folder. Published copies stay.
@@ -195,14 +206,17 @@ class Workspace:
         return events.read_from(self._events_file(uid), 0)[0]
 
     def follow(self, uid: str, interval: float = 0.3) -> Iterator[Event]:
-        """Yield what is said about an experiment or run, until it has ended or its driver is gone."""
+        """Yield what is said about an experiment or run, until the run has ended or the driver is gone.
+
+        An experiment may say several times that it has ended: it can be resumed.
+        """
         offset = 0
         experiment = self._experiment_of(uid)
         while True:
             alive = self.is_running(experiment)  # before reading: what is written until its end is read below
             found, offset = events.read_from(self._events_file(uid), offset)
             yield from found
-            if not alive or any(_is_end(item, uid) for item in found):
+            if not alive or any(_ends_run(item, uid) for item in found):
                 return
             time.sleep(interval)
 
@@ -268,7 +282,8 @@ class Workspace:
         return [{name: value for name, value in row.items() if name not in empty - {"defense"}} for row in rows]
 
     def _command(self, words: Sequence[str]) -> list[str]:
-        return [sys.executable, "-m", "safedl", "--workspace", str(self.root), "--db", str(self.db), *words]
+        # -P: what lies in the current folder is data, and must not be taken for a module of Python's.
+        return [sys.executable, "-P", "-m", "safedl", "--workspace", str(self.root), "--db", str(self.db), *words]
 
     def _spawn(self, uid: str, command: Sequence[str]) -> None:
         folder = self.experiment_folder(uid)
@@ -303,8 +318,9 @@ class Workspace:
 def _error(code: int, said: str) -> SafedlError:
     """Return the error that a command ended with, from its exit code and its last words."""
     kinds = {kind.exit_code: kind for kind in (UsageError, NotFoundError, StoreError)}
-    lines = said.strip().splitlines()
-    return kinds.get(code, SafedlError)(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+    lines = said.strip().splitlines() or [f"exit code {code}"]
+    start = max((i for i, line in enumerate(lines) if line.startswith("error: ")), default=len(lines) - 1)
+    return kinds.get(code, SafedlError)("\n".join(lines[start:]).removeprefix("error: "))
 
 
 def _step_back(pid: int) -> None:
@@ -319,16 +335,15 @@ def _defense_name(document: Mapping[str, Any]) -> str:
     return f"{document['defense']} ({detector})" if detector else document["defense"] or "none"
 
 
-def _is_end(item: Event, uid: str) -> bool:
-    status = item.get("status")
-    return (
-        item["uid"] == uid and item["event"] in ("run", "experiment") and status not in ("queued", "running", "started")
-    )
+def _ends_run(item: Event, uid: str) -> bool:
+    return item["uid"] == uid and item["event"] == "run" and item.get("status") not in ("queued", "running")
 
 
-def new_uid() -> str:
-    """Return a fresh uid that sorts by time and is safe as a folder's name."""
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+def new_uid(taken: Container[str] = ()) -> str:
+    """Return a fresh uid, none of those `taken`, that sorts by time and is safe as a folder's name."""
+    while (uid := f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}") in taken:
+        pass
+    return uid
 
 
 def shipped_profiles() -> Path:

@@ -7,6 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+SEEDS = 2**31
+"""Seeds are below it: what draws from them takes no larger ones."""
+
 
 class Section(BaseModel):
     """A section of a profile: unknown keys are refused, values are immutable."""
@@ -61,7 +64,7 @@ class TrainingSettings(Section):
     augment: Literal["none", "shift", "shift_flip"] = Field(
         "none", description="Random shifts by up to an eighth of the side, and mirror images."
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="The first seed; --seeds overrides it.")
+    seed: int = Field(0, ge=0, lt=SEEDS, description="The first seed; --seeds overrides it.")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="bfloat16 where the hardware has it (auto), or a fixed choice. Training only."
     )

@@ -10,6 +10,7 @@ from safedl.cli.output import drop_lost_output, explain
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
+    code = 0
     try:
         workspace = asked_for(sys.argv[1:])
         if workspace is not None:
@@ -18,9 +19,9 @@ def main() -> None:
             from safedl.cli.commands import invoke
 
             code = invoke()
+        print(end="", flush=True)  # here, where it is known what to do if nobody reads it
     except BrokenPipeError:
         drop_lost_output()
-        code = 0
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line, with an exit code
         code = explain(error)
     sys.exit(code)

@@ -87,4 +87,8 @@ def invoke() -> int:
         return int(error.exit_code)
     except typer.Abort:
         return 130
+    except SystemExit as error:  # Typer's answer to a closed pipe
+        if isinstance(error.__context__, BrokenPipeError):
+            raise error.__context__ from None
+        raise
     return status if isinstance(status, int) else 0

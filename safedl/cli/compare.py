@@ -26,7 +26,7 @@ def compare(
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     by: Annotated[str, typer.Option(help="The metric that ranks: final, mitigation, asr, seconds ...")] = "final",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many runs, the newest.")] = MOST,
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many runs, the newest.")] = MOST,
     json: Annotated[bool, typer.Option("--json", help="Print an array of rankings.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per defense.")] = False,
     md: Annotated[bool, typer.Option("--md", help="Print Markdown tables.")] = False,

@@ -23,6 +23,7 @@ def doctor(
     from safedl.training.precision import resolve
 
     workspace: Workspace = context.obj
+    folder = next(p for p in (workspace.root, *workspace.root.parents) if p.is_dir())  # it may not be made yet
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if device.type == "cuda" else []
     facts = {
@@ -32,8 +33,8 @@ def doctor(
         "gpus": ", ".join(gpus) or "none",
         "training precision": resolve("auto", device),
         "workspace": str(workspace.root),
-        "writable": os.access(workspace.root, os.W_OK),
-        "free disk GB": round(shutil.disk_usage(workspace.root).free / 1e9, 1),
+        "writable": os.access(folder, os.W_OK),
+        "free disk GB": round(shutil.disk_usage(folder).free / 1e9, 1),
         "store": str(workspace.db) if workspace.db.exists() else "none yet",
         "data folder": os.environ.get("SAFEDL_DATA") or "the platform's cache folder (SAFEDL_DATA is not set)",
         "running": ", ".join(workspace.running()) or "nothing",

@@ -64,6 +64,7 @@ def resume(
     """Go on with an experiment: what is finished is kept, everything else is run."""
     workspace: Workspace = context.obj
     uid = workspace.find_experiment(experiment)
+    workspace.take_back_cancel(uid)  # before the seconds of preparing: who cancels from now on means this driver
     _drive(workspace, saved_request(workspace, uid), json)
 
 
@@ -101,17 +102,23 @@ def plan(
     note(f"{len(rows)} stages: {len(prepared.finished)} done, {todo} to do")
 
 
+MOST_SEEDS = 1000
+
+
 def parse_seeds(text: str) -> tuple[int, ...]:
     """Return the seeds that `0-2`, `0,3,7` or `5` mean. Raises `UsageError`."""
+    from safedl.catalog.settings import SEEDS
+
     seeds: list[int] = []
     try:
         for part in text.split(","):
             first, _, last = part.partition("-")
-            seeds += range(int(first), int(last or first) + 1)
+            low, high = int(first), int(last or first)
+            seeds += range(low, min(high, low + MOST_SEEDS) + 1)
     except ValueError as error:
         raise UsageError(f"--seeds {text}: write a range like 0-2 or a list like 0,3,7") from error
-    if not seeds or min(seeds) < 0 or len(seeds) > 1000:
-        raise UsageError(f"--seeds {text}: between one and a thousand seeds from 0 upwards are allowed")
+    if not seeds or min(seeds) < 0 or max(seeds) >= SEEDS or len(seeds) > MOST_SEEDS:
+        raise UsageError(f"--seeds {text}: between one and a thousand seeds from 0 to {SEEDS - 1} are allowed")
     return tuple(dict.fromkeys(seeds))
 
 

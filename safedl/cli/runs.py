@@ -31,7 +31,7 @@ def ls(
     experiment: Annotated[str | None, typer.Option(help="Only this experiment's runs.", metavar="UID")] = None,
     filter: Annotated[str, typer.Option(help="Only what this allows: 'attack:static acc>0.9 -model:cnn words'.")] = "",
     sort: Annotated[str, typer.Option(help="By when, a field or a metric; - in front: upwards.")] = "when",
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, the newest.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print uids only.")] = False,
@@ -138,7 +138,13 @@ def rm(
         note(f"{record.uid}  {record.stage}")
     if not yes:
         typer.confirm(f"Delete {len(found)} run{'s' * (len(found) != 1)} for good?", abort=True, err=True)
-    for record in sorted(found, key=lambda r: r.uid, reverse=True):  # the newest first: children before parents
+    above = {record.uid: record.parent for record in found}
+
+    def depth(uid: str | None) -> int:
+        return 1 + depth(above[uid]) if uid in above else 0
+
+    # Those that start from others first, and earlier attempts before later ones.
+    for record in sorted(found, key=lambda r: (-depth(r.uid), r.attempt)):
         workspace.delete_run(record.uid)
         note(f"deleted {record.uid}")
 

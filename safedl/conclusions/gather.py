@@ -70,7 +70,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
 
     Raises `StoreError` if the store cannot be used, `UsageError` for answers that cannot be read.
     """
-    past = queries.experiments(db, name=profile.name, limit=PAST) if connect.exists(db) else []
+    past = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
     experiment = past[0] if past else None
     found = queries.runs(db, experiment=experiment.record.uid, limit=ALL) if experiment else []
     seeds = sorted({row.record.seed for row in found}) or None

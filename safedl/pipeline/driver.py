@@ -23,7 +23,7 @@ from safedl import __version__, reports
 from safedl.cache import ArtifactCache, digest
 from safedl.conclusions.gather import conclude
 from safedl.conclusions.write import write
-from safedl.errors import StoreError, UsageError
+from safedl.errors import NotFoundError, StoreError, UsageError
 from safedl.events import Event, event, now
 from safedl.liveness import LOCK, PATIENCE
 from safedl.pipeline.check import check_against_data
@@ -39,6 +39,8 @@ from safedl.store.recorder import Recorder
 from safedl.store.records import ExperimentRecord, RunRecord
 from safedl.workspace import Workspace, new_uid
 
+PUBLISHING = ".publishing.lock"
+"""Held by the driver that writes what all experiments share: published results and reports."""
 STALL = 1800.0
 """Seconds without a sign of life after which a stage is given up."""
 
@@ -185,8 +187,9 @@ class _Driver:
                 folder=self.workspace.run_folder, workers=prepared.workers, stall=prepared.request.stall,
             )  # fmt: skip
             statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
-            self._publish(uids, statuses)
-            journal.write(self._conclude(uids))
+            with FileLock(self.workspace.results / PUBLISHING):  # two that end together would mix their files
+                self._publish(uids, statuses)
+                journal.write(self._conclude(uids))
             complete = all(s == "completed" for s in statuses.values())
             stopped = not complete and self._cancelled()
             status = "completed" if complete else "cancelled" if stopped else "incomplete"
@@ -212,7 +215,11 @@ class _Driver:
     def _records(self) -> tuple[dict[str, str], list[RunRecord]]:
         """Return the run of every stage (by stage id), and the records of those that have to run."""
         prepared = self.prepared
-        uids = {s.id: prepared.finished.get(s.id) or new_uid() for s in prepared.plan.stages}
+        uids = dict(prepared.finished)
+        taken = set(uids.values())
+        for stage in prepared.plan.stages:
+            if stage.id not in uids:  # thousands within a second would meet otherwise
+                taken.add(uids.setdefault(stage.id, new_uid(taken)))
         lab = prepared.lab
         records = []
         for stage in prepared.plan.stages:
@@ -236,13 +243,11 @@ class _Driver:
 
     def _write_down(self, uids: Mapping[str, str], records: Sequence[RunRecord]) -> None:
         request, profile = self.prepared.request, self.prepared.request.profile
-        (self.folder / "cancel").unlink(missing_ok=True)
         text = dump(profile.document)
         reports.write_text(self.folder / "profile.yaml", text)
         experiment = ExperimentRecord(
-            uid=self.uid, name=profile.name, profile=str(profile.path) if profile.path else None,
-            profile_hash=digest(text), config={"profile": dict(profile.document), "options": request.options()},
-            created_at=now(),
+            uid=self.uid, name=profile.name, profile_hash=digest(text),
+            config={"profile": dict(profile.document), "options": request.options()}, **self._birth(),
         )  # fmt: skip
         document = {
             **asdict(experiment),
@@ -258,6 +263,15 @@ class _Driver:
             config = yaml.safe_dump(record.as_dict(), sort_keys=False, allow_unicode=True)
             reports.write_text(folder / "config.yaml", config)
         self.recorder.begin(experiment, records, list(self.prepared.finished.values()))
+
+    def _birth(self) -> dict[str, Any]:
+        """Return when the experiment was first asked for, and from which file: a resumed one keeps both."""
+        try:
+            plan = self.workspace.read_plan(self.uid)
+            return {"created_at": plan["created_at"], "profile": plan["profile"]}
+        except (NotFoundError, KeyError):
+            path = self.prepared.request.profile.path
+            return {"created_at": now(), "profile": str(path) if path else None}
 
     def _document(self, uid: str) -> Mapping[str, Any]:
         path = self.workspace.run_folder(uid) / "result.json"

@@ -298,7 +298,8 @@ class _Execution:
     def _keep_model(self, model: Classifier) -> None:
         folder = self.job.folder / "files"
         folder.mkdir(parents=True, exist_ok=True)
-        torch.save(model.cpu().state_dict(), folder / "model.pt")
+        # Copies: the model itself stays on its device, for what is still to be measured.
+        torch.save({name: value.cpu() for name, value in model.state_dict().items()}, folder / "model.pt")
 
     def _outcome(
         self, model: Classifier, values: dict[str, float], seconds: float, details: Mapping[str, Any], **rest: Any

@@ -91,10 +91,14 @@ def errors_of(path: Path) -> Iterator[None]:
         raise cannot_use(path, error) from error
 
 
+class DamagedStoreError(StoreError):
+    """The file is no SQLite database, or no longer one."""
+
+
 def revision(path: Path) -> str | None:
     """Return the schema's revision, or None if there is no store yet (no file, or an empty one).
 
-    Raises `StoreError` for a file that is not a store, or is damaged.
+    Raises `StoreError` for a folder or a database that is not a store, `DamagedStoreError` for what is no database.
     """
     if path.is_dir():
         raise StoreError(f"{path} is a folder, not a store; --db names a file")
@@ -111,7 +115,7 @@ def revision(path: Path) -> str | None:
     except sqlite3.OperationalError as error:
         raise cannot_use(path, error) from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(
+        raise DamagedStoreError(
             f"{path} is damaged or not a store ({error}); `safedl db reindex` rebuilds it from results/"
         ) from error
     raise StoreError(f"{path} is an SQLite database, but not a Safe-DL store; choose another file with --db")

@@ -48,8 +48,14 @@ def upgrade(db: Path) -> Path | None:
 
 
 def lock(db: Path) -> FileLock:
-    """Return the lock that whoever makes, changes or replaces the store holds meanwhile."""
-    db.parent.mkdir(parents=True, exist_ok=True)
+    """Return the lock that whoever makes, changes or replaces the store holds meanwhile.
+
+    Raises `StoreError` if the store's folder cannot be made.
+    """
+    try:
+        db.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StoreError(f"cannot use the store {db}: {error.filename} is a file, not a folder") from error
     return FileLock(db.with_name(f"{db.name}.lock"))
 
 

@@ -103,10 +103,17 @@ def find_run(db: Path, part: str) -> RunRow:
 
 
 def experiments(
-    db: Path, *, name: str | None = None, limit: int = 50, before: str | None = None
+    db: Path, *, name: str | None = None, scans: bool = True, limit: int = 50, before: str | None = None
 ) -> list[ExperimentRow]:
-    """Return experiments, newest first; the next page are those `before` the last one's uid. `name`: the profile's."""
+    """Return experiments, newest first; the next page are those `before` the last one's uid.
+
+    `name`: the profile's; `scans`: whether scans count, which simulate nothing that a profile could be judged by.
+    """
     query = select(Experiment).order_by(col(Experiment.id).desc()).limit(limit)
+    if not scans:
+        query = query.where(
+            col(Experiment.id).not_in(select(col(ExperimentRun.experiment_id)).join(Run).where(col(Run.kind) == "scan"))
+        )
     if name is not None:
         query = query.where(col(Experiment.name) == name)
     if before is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from safedl.events import Event
 from safedl.liveness import LOCK, is_held
 from safedl.store import connect, queries
 from safedl.store.recorder import Recorder
-from safedl.store.records import RunRow
+from safedl.store.records import RunRecord, RunRow
 
 REASON = "the driver ended without finishing it"
 
@@ -28,8 +30,14 @@ def recover(db: Path, results: Path, holding: str | None = None) -> list[str]:
     if not connect.exists(db):
         return []
     interrupted: list[str] = []
-    for uid in sorted({row.record.experiment or "" for row in queries.open_runs(db)}):
-        with _taken_over(results / "experiments" / uid) as dead:
+    open_runs = queries.open_runs(db)
+    for uid in sorted({row.record.experiment or "" for row in open_runs}):
+        folder = results / "experiments" / uid
+        if not uid or not folder.is_dir():  # two workspaces may share a store, and the other one's lock is not here
+            dead = all(_has_ended(row.record) for row in open_runs if (row.record.experiment or "") == uid)
+            interrupted += _interrupt(db, results, uid) if dead else []
+            continue
+        with _taken_over(folder) as dead:
             if dead or uid == holding:
                 interrupted += _interrupt(db, results, uid)
     return interrupted
@@ -58,6 +66,19 @@ def _taken_over(experiment: Path) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
+
+
+def _has_ended(record: RunRecord) -> bool:
+    """Return whether the process that made a run is known to be gone: it was one of this machine's."""
+    if record.pid is None or record.host != socket.gethostname():
+        return False
+    try:
+        os.kill(record.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from safedl import events
 from safedl.errors import StoreError
 from safedl.events import Event
-from safedl.store import migrate
+from safedl.store import connect, migrate
 from safedl.store.engine import errors_of, write_engine
 from safedl.store.recorder import apply_events, insert_experiment, insert_runs, link, moment
 from safedl.store.records import ExperimentRecord, RunRecord
@@ -63,10 +63,12 @@ class _Run:
 def reindex(db: Path, results: Path) -> Report:
     """Build the store anew and put it in the place of the present one, if any.
 
-    Folders that cannot be read are left out and reported. Raises `StoreError` while a driver is at work.
+    Folders that cannot be read are left out and reported. A file that is no database is kept aside. Raises `StoreError`
+    while a driver is at work, and for a folder or somebody else's database in the store's place.
     """
     problems: list[str] = []
     with migrate.lock(db):
+        damaged = _is_damaged(db)
         _refuse_while_driving(results)
         experiments = _read_all(results / "experiments", _read_experiment, problems)
         runs = _read_all(results / "runs", _read_run, problems)
@@ -83,9 +85,21 @@ def reindex(db: Path, results: Path) -> Report:
         # A log that belongs to the old file must not be found beside the new one.
         for suffix in LOGS:
             db.with_name(db.name + suffix).unlink(missing_ok=True)
+        if damaged:
+            db.replace(aside := db.with_name(f"{db.name}.damaged"))
+            problems.append(f"{db} was no database; it is kept as {aside}")
         new.replace(db)
         _remove(new)
     return Report(len(experiments), len(runs), tuple(problems))
+
+
+def _is_damaged(db: Path) -> bool:
+    """Return whether there is a file that is no database. Raises `StoreError` for what must not be replaced."""
+    try:
+        connect.revision(db)
+    except connect.DamagedStoreError:
+        return True
+    return False
 
 
 def _fill(

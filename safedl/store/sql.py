@@ -68,7 +68,7 @@ def query(
         try:
             cursor = connection.execute(text, parameters)
             rows, more = _fetch(cursor, limit)
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, OverflowError) as error:
             raise _refusal(error, db, timeout, stopped()) from error
         if cursor.description is None:
             raise UsageError(f"an empty query: write {ALLOWED}")
@@ -92,7 +92,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def _refusal(error: sqlite3.Error | ValueError, db: Path, timeout: float, stopped: bool) -> SafedlError:
+def _refusal(error: sqlite3.Error | ValueError | OverflowError, db: Path, timeout: float, stopped: bool) -> SafedlError:
     match getattr(error, "sqlite_errorcode", None):
         case sqlite3.SQLITE_AUTH:
             return UsageError(f"not allowed here; write {ALLOWED}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,38 @@ def test_nothing_there_yet(safedl: Safedl, tmp_path: Path, command: tuple[str, .
     answer = safedl(*command)
     assert answer.code == 4, answer
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (("runs", "ls", "--limit", "99999999999999999999"), 2, "less than or equal to 1000000000"),
+        (("compare", "--limit", "99999999999999999999"), 2, "less than or equal to 1000000000"),
+        (("plan", "digits", "--seeds", "0-9999999999"), 2, "between one and a thousand seeds"),
+        (("plan", "digits", "--seeds", "18446744073709551616"), 2, "from 0 to 2147483647"),
+        (("--workspace", "file", "run", "digits"), 2, "is a file; name a folder"),
+        (("--workspace", "file", "db", "upgrade"), 2, "is a file; name a folder"),
+        (("--db", "file/x.db", "db", "upgrade"), 5, "is a file, not a folder"),
+    ],
+)
+def test_odd_numbers_and_places(safedl: Safedl, tmp_path: Path, words: tuple[str, ...], code: int, text: str) -> None:
+    (tmp_path / "file").touch()
+    answer = safedl(*words)
+    assert answer.code == code and text in answer.err, answer
+    assert "internal error" not in answer.err
+
+
+def test_doctor_of_a_workspace_to_come(safedl: Safedl) -> None:
+    answer = safedl("--workspace", "later", "doctor")
+    assert answer.code == 0 and "later" in answer.out
+
+
+@pytest.mark.parametrize(("words", "code"), [(("list", "attacks", "--json"), 0), (("db", "path"), 0), (("sql",), 2)])
+def test_a_reader_that_has_gone_changes_no_exit_code(tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "safedl", "--workspace", str(tmp_path), *words]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert done.returncode == code, done.stderr
+    assert "Broken" not in done.stderr and "Exception" not in done.stderr

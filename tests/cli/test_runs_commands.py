@@ -1,4 +1,4 @@
-"""Narrowing, sorting and deleting runs."""
+"""Narrowing, sorting, deleting and following runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from safedl.errors import UsageError
+from safedl.events import encode, event
+from safedl.liveness import LOCK
+from safedl.workspace import Workspace
 from tests.cli.conftest import Safedl
 from tests.store.samples import Workplace, experiment, finished, tree
 
@@ -55,3 +60,60 @@ def test_rm_deletes_children_before_their_parents(safedl: Safedl, tmp_path: Path
     assert refused.code == 2
     assert "1 runs start from it" in refused.err
     assert safedl("runs", "rm", "--yes", "nothing").code == 4
+
+
+@pytest.mark.usefixtures("work")
+def test_rm_of_a_whole_family_deletes_all_of_it(safedl: Safedl, tmp_path: Path) -> None:
+    answer = safedl("runs", "rm", "--yes", "attack", "base", "clean", "perfect", "random")
+    assert answer.code == 0, answer.err
+    assert not list((tmp_path / "results" / "runs").iterdir())
+
+
+def follow(root: Path, uid: str, *statuses: str) -> Path:
+    """Return the file of an experiment's events that say how it went so far."""
+    folder = Workspace.open(root).experiment_folder(uid)
+    folder.mkdir(parents=True)
+    (folder / "plan.json").write_text(json.dumps({"stages": {"baseline@0": "r1"}, "runs": ["r1"]}))
+    path = folder / "events.jsonl"
+    path.write_text("".join(encode(event("experiment", uid, status=status)) + "\n" for status in statuses))
+    return path
+
+
+def test_a_resumed_experiment_is_followed_beyond_its_earlier_end(tmp_path: Path) -> None:
+    path = follow(tmp_path, "e1", "started", "incomplete", "started")
+    workspace, lock = Workspace.open(tmp_path), FileLock(path.with_name(LOCK))
+    lock.acquire()
+    said = workspace.follow("e1", interval=0.01)
+    assert [next(said)["status"] for _ in range(3)] == ["started", "incomplete", "started"]
+    with path.open("a") as file:
+        file.write(encode(event("experiment", "e1", status="completed")) + "\n")
+    assert next(said)["status"] == "completed"
+    lock.release()
+    assert list(said) == []
+
+
+def test_a_cancel_is_forgotten_only_where_no_driver_can_hear_it(tmp_path: Path) -> None:
+    cancel = follow(tmp_path, "e1", "started").with_name("cancel")
+    workspace = Workspace.open(tmp_path)
+    workspace.cancel("e1")
+    with FileLock(cancel.with_name(LOCK)):
+        workspace.take_back_cancel("e1")
+        assert cancel.exists()
+    workspace.take_back_cancel("e1")
+    assert not cancel.exists()
+
+
+def test_a_driver_that_does_not_begin_tells_all_its_problems(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: bad\ntraining: {epochs: 0, batch_size: 0}\n")
+    workspace = Workspace.open(tmp_path)
+    with pytest.raises(UsageError, match=r"(?s)training\.epochs.*training\.batch_size"):
+        workspace.start(tmp_path / "bad.yaml")
+    assert workspace.experiments() == []
+
+
+def test_the_current_folder_holds_no_modules_for_a_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queue.py").write_text("raise SystemExit('this was data')")
+    (tmp_path / "bad.yaml").write_text("name: bad\ntraining: {epochs: 0}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="epochs"):
+        Workspace.open(tmp_path).start(tmp_path / "bad.yaml")

@@ -8,7 +8,10 @@ from safedl.conclusions.gather import Conclusions, conclude, family
 from safedl.decision.answers import Answer
 from safedl.plan import Stage
 from safedl.profile.load import parse
+from safedl.store import queries
+from safedl.store.results import latest_experiment
 from tests.conclusions.measured import METRICS, PROFILE, measure, ran
+from tests.store import samples
 from tests.store.samples import Workplace
 
 
@@ -40,6 +43,18 @@ def test_a_profile_that_was_measured(work: Workplace) -> None:
     assert check(found, "versions_recorded") == ("pass", "code 0.1.0; data ffffffffffff")
     assert found.classes == ("0", "1")
     assert found.system["seeds"] == [0, 1]
+
+
+def test_a_scan_of_the_profile_hides_none_of_its_runs(work: Workplace) -> None:
+    ran(work)
+    before = said(work)
+    scan = samples.run("scan-1", "scan", attack=None, category=None, experiment="e2", stage="scan@0")
+    work.begin(samples.experiment("e2", name="small"), [scan])
+    work.apply(samples.finished("scan-1", {"suspects": 3.0}))
+    after = said(work)
+    assert after.experiment == before.experiment and after.decision == before.decision
+    assert latest_experiment(work.db, "small") == "e1"
+    assert [e.record.uid for e in queries.experiments(work.db)] == ["e2", "e1"]
 
 
 def test_advice_names_what_was_measured_first(work: Workplace) -> None:

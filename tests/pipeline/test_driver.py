@@ -21,7 +21,7 @@ from safedl.profile.load import parse
 from safedl.progress import Progress
 from safedl.store import queries
 from safedl.store.recorder import Recorder
-from safedl.workspace import Workspace
+from safedl.workspace import Workspace, new_uid
 
 from .conftest import PROFILE, Drive
 
@@ -101,6 +101,24 @@ def test_interrupt_cancels_and_resuming_completes(workspace: Workspace, run: Dri
     assert rows.keys() == STAGES
     assert (rows["baseline@0"].attempt, rows["static_patch@0"].attempt) == (1, 2)
     assert workspace.experiments() == [stopped.uid]
+
+
+def test_a_resumed_experiment_keeps_its_birth(workspace: Workspace, run: Drive, tmp_path: Path) -> None:
+    first = run(attacks=("label_flipping",), defenses=("robust_loss",), seeds=(0,))
+    born = queries.experiments(workspace.db)[0].record
+    plan = workspace.experiment_folder(first.uid) / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "profile": "/home/me/first.yaml"}))
+    run(attacks=("label_flipping",), defenses=("robust_loss",), seeds=(0,), experiment=first.uid)
+    record = queries.experiments(workspace.db)[0].record
+    assert (record.created_at, record.profile) == (born.created_at, "/home/me/first.yaml")
+    assert json.loads(plan.read_text())["created_at"] == born.created_at
+
+
+def test_no_uid_is_given_twice() -> None:
+    taken: set[str] = set()
+    for _ in range(20_000):
+        taken.add(new_uid(taken))
+    assert len(taken) == 20_000
 
 
 def test_what_a_dead_driver_finished_but_did_not_store_is_not_run_again(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,10 +89,25 @@ def test_whoever_resumes_recovers_its_own_experiment(work: Workplace) -> None:
         assert len(recover(work.db, work.results, holding="e1")) == 4
 
 
-def test_runs_whose_files_are_gone(work: Workplace) -> None:
-    work.recorder.begin(samples.experiment(), [samples.run("r1"), samples.run("r2", experiment=None)])
+def test_runs_whose_files_are_gone_are_given_up_with_their_process(work: Workplace) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", ""])
+    driver.wait()
+    here = {"host": socket.gethostname(), "pid": driver.pid}
+    gone = [samples.run("r1", **here), samples.run("r2", experiment=None, **here)]
+    work.recorder.begin(samples.experiment(), gone)
     assert sorted(recover(work.db, work.results)) == ["r1", "r2"]
     assert not work.results.exists()
+
+
+def test_a_run_of_another_workspace_in_the_same_store_goes_on(work: Workplace, tmp_path: Path) -> None:
+    begin(work)
+    elsewhere = tmp_path / "another" / "results"
+    with FileLock(work.results / "experiments" / "e1" / "driver.lock"):
+        assert recover(work.db, elsewhere) == []
+    assert statuses(work)["attack"] == "running"
+    living = samples.run("here", experiment="e2", stage_key="k2", host=socket.gethostname(), pid=os.getpid())
+    work.recorder.begin(samples.experiment("e2"), [living])
+    assert recover(work.db, elsewhere) == []
 
 
 def test_no_store_no_work(tmp_path: Path) -> None:

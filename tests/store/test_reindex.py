@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,24 @@ def test_a_lost_store_comes_back(work: Workplace, state: str) -> None:
         work.db.write_bytes(b"rubbish" * 1000)
     else:
         work.db.with_name("safedl.db-wal").write_bytes(log)
-    reindex(work.db, work.results)
+    problems = reindex(work.db, work.results).problems
     assert content(work.db) == before
     assert migrate.check(work.db) == []
+    aside = work.db.with_name("safedl.db.damaged")
+    assert aside.exists() == (state == "damaged") == any(str(aside) in line for line in problems)
+
+
+def test_what_is_no_store_is_not_replaced(work: Workplace, tmp_path: Path) -> None:
+    fill(work)
+    mine = tmp_path / "mine.sqlite"
+    with closing(sqlite3.connect(mine)) as connection:
+        connection.execute("CREATE TABLE mine (x)")
+    before = mine.read_bytes()
+    with pytest.raises(StoreError, match="not a Safe-DL store; choose another file"):
+        reindex(mine, work.results)
+    assert mine.read_bytes() == before
+    with pytest.raises(StoreError, match="is a folder, not a store"):
+        reindex(tmp_path, work.results)
 
 
 def test_damaged_folders_are_reported_and_left_out(work: Workplace) -> None:

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from safedl.errors import UsageError
 from safedl.profile.load import load
 from safedl.threats import QUESTIONS
 from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.profile import ProfilePane
+from tui.services.drafts import Draft, cover
 from tui.services.questionnaire import ASKED
 from tui.widgets.fillin import FillIn
 
@@ -232,3 +234,38 @@ async def test_screens(workspace: Workspace, size: tuple[int, int]) -> None:
         await until(lambda: "! 0 is not allowed" in screen_text(app))
         await pilot.pause()
         await golden(app, "profile_error")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["attack_overrides: [static_patch]", "defense_config: 3", "threat_model: [a]", "dataset: digits", "training: x"],
+)
+async def test_a_section_that_is_none_is_shown_and_can_be_mended(workspace: Workspace, damage: str) -> None:
+    key = damage.partition(":")[0]
+    rest = [line for line in PROFILE.splitlines() if not line.startswith(" ") and not line.startswith(key)]
+    own(workspace, "\n".join([*(line for line in rest if "{" in line or "name:" in line), damage]) + "\n")
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await pilot.press("3")
+        await pilot.pause()
+        assert pane.draft.problems and key in pane.draft.problems[0].path
+        for threat, covered in (("backdoor_attacks", True), ("backdoor_attacks", False)):
+            pane.draft.change(cover(pane.draft.document, threat, covered=covered))
+
+
+def test_a_threat_given_as_text_stays_one(workspace: Workspace) -> None:
+    changes = cover({"threat_model": {"threat_categories": "evasion_attacks"}}, "backdoor_attacks", covered=True)
+    assert changes["threat_model", "threat_categories"] == ["evasion_attacks", "backdoor_attacks"]
+
+
+def test_undo_does_not_take_back_what_somebody_else_wrote(workspace: Workspace) -> None:
+    path = own(workspace)
+    draft = Draft(workspace, "mine")
+    assert draft.change({("training", "epochs"): 7})
+    theirs = path.read_text().replace("batch_size: 64", "batch_size: 128  # by a colleague")
+    path.write_text(theirs)
+    with pytest.raises(UsageError, match="changed elsewhere"):
+        draft.undo()
+    assert path.read_text() == theirs and "128" in draft.text
+    assert not draft.undo()
+    assert path.read_text() == theirs

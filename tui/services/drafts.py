@@ -78,8 +78,9 @@ class Draft:
         self._check()
 
     def refresh(self) -> None:
-        """Read the file if someone else has written it."""
+        """Read the file if someone else has written it; what was done before can then not be undone any more."""
         if _stamp(self.path) != self._stamp:
+            self._undone.clear()
             self.read()
 
     def change(self, changes: Mapping[tuple[str, ...], Any]) -> bool:
@@ -87,9 +88,7 @@ class Draft:
 
         Raises `UsageError` if the file cannot be written, or was changed by someone else: then it is read anew.
         """
-        if _stamp(self.path) != self._stamp:
-            self.read()
-            raise UsageError(f"{self.path} was changed elsewhere and is read anew; make your change again")
+        self._refuse_if_changed("make your change again")
         for path, value in changes.items():
             self.document = placed(self.document, path, value)
         self._check()
@@ -104,7 +103,11 @@ class Draft:
         return True
 
     def undo(self) -> bool:
-        """Take back the last saved change, or drop what is not valid; return whether there was any."""
+        """Take back the last saved change, or drop what is not valid; return whether there was any.
+
+        Raises as `change` does.
+        """
+        self._refuse_if_changed("what was done before cannot be taken back any more")
         if self.unsaved:
             self.read()
             return True
@@ -113,6 +116,11 @@ class Draft:
         store(self.path, self._undone.pop())
         self.read()
         return True
+
+    def _refuse_if_changed(self, then: str) -> None:
+        if _stamp(self.path) != self._stamp:
+            self.refresh()
+            raise UsageError(f"{self.path} was changed elsewhere and is read anew; {then}")
 
     def edited(self, *, copied: bool) -> None:
         """Read the file after an editor has closed; a copy made for it goes away again if nothing was written."""
@@ -197,8 +205,9 @@ def new_text(name: str, answers: Mapping[str, str], dataset: str, categories: It
 
 def cover(document: Mapping[Any, Any], threat: str, *, covered: bool) -> dict[tuple[str, ...], Any]:
     """Return the changes by which a profile covers a threat category, or leaves it out: its attacks come or go."""
-    threats = document.get("threat_model") or {}
-    named = [c for c in threats.get("threat_categories") or [] if c != threat]
+    threats = _mapping(document.get("threat_model"))
+    listed = threats.get("threat_categories") or []
+    named = [c for c in ([listed] if isinstance(listed, str) else listed) if c != threat]
     named += [threat] if covered else []
     changes: dict[tuple[str, ...], Any] = {("threat_model", "threat_categories"): named}
     if "not_simulated" in threats:
@@ -209,9 +218,9 @@ def cover(document: Mapping[Any, Any], threat: str, *, covered: bool) -> dict[tu
 
 def added(document: Mapping[Any, Any], attacks: Iterable[AttackSpec]) -> dict[tuple[str, ...], Any]:
     """Return the changes that add attacks, with parameters that suit the profile, and defenses against them."""
-    threats = document.get("threat_model") or {}
+    threats = _mapping(document.get("threat_model"))
     answers = {q.id: threats[q.id] if threats.get(q.id) in q.values else q.values[0] for q in QUESTIONS}
-    name = (document.get("dataset") or {}).get("name")
+    name = _mapping(document.get("dataset")).get("name")
     dataset = DatasetSettings(name=name if name in DATASETS else "digits")
     changes: dict[tuple[str, ...], Any] = {}
     for spec in attacks:
@@ -242,7 +251,7 @@ def _named(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> bool:
 
 def place(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> tuple[str, str, str]:
     """Return the key path of an attack's entry in a section, in the spelling that the document uses."""
-    for spelling, entries in (document.get(section) or {}).items():
+    for spelling, entries in _mapping(document.get(section)).items():
         try:
             known = category(str(spelling))
         except UsageError:
@@ -251,6 +260,11 @@ def place(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> tuple[
             names = [n for n in (spec.name, *spec.aliases) if isinstance(entries, Mapping) and n in entries]
             return section, spelling, names[0] if names else spec.name
     return section, spec.category, spec.name
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    """Return a section, or an empty one where a file has something else in its place."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def found(document: Mapping[Any, Any], path: Iterable[str]) -> Any:
