@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -28,9 +29,9 @@ def digits_dataset() -> Dataset:
     return load(DatasetSettings(name="digits"), seed=0)
 
 
-def make_bench(dataset: Dataset, model: str = "cnn", seed: int = 0) -> Workbench:
-    """Return a workbench without a cache."""
-    settings = ModelSettings(name=model)
+def make_bench(dataset: Dataset, model: str = "cnn", seed: int = 0, **params: Any) -> Workbench:
+    """Return a workbench without a cache; `params` are the model's."""
+    settings = ModelSettings(name=model, params=params)
     return Workbench(lambda s: build(settings, dataset, s), model, RECIPE, torch.device("cpu"), seed)
 
 

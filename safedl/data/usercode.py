@@ -6,13 +6,19 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from safedl.errors import UsageError, in_a_line
 from safedl.progress import Progress
+
+_LOADING = threading.RLock()
+_LOADED: dict[str, tuple[str, ModuleType]] = {}
+"""Modules by their name in `sys.modules`, with the digest of the code that they were made of."""
 
 
 def find(name: str, folders: Sequence[Path], key: str) -> Path:
@@ -39,15 +45,9 @@ def call(
     Raises `UsageError` with place and first line of the error for anything that goes wrong in it.
     """
     progress.log(f"running {path.name}, which the profile names: {function}()")
-    name = f"safedl_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is not a Python module (.py)")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
     sys.path.insert(0, str(path.parent))
     try:
-        spec.loader.exec_module(module)
+        module = _load(path)
         if not callable(getattr(module, function, None)):
             raise UsageError(f"{path} defines no function {function}()")
         defined = getattr(module, function)
@@ -58,6 +58,27 @@ def call(
         raise UsageError(f"{function}() of {path}{_where(error, path)} failed: {in_a_line(error)}") from error
     finally:
         sys.path.remove(str(path.parent))
+
+
+def _load(path: Path) -> ModuleType:
+    """Return the module at `path`, executed anew only if its code has changed.
+
+    Executed for each call, its classes would be others each time: what is pickled in one thread could then not be found
+    while another one builds a model.
+    """
+    name = f"safedl_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
+    with _LOADING:
+        state = code_digest(path)
+        if name in _LOADED and _LOADED[name][0] == state:
+            return _LOADED[name][1]
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise UsageError(f"{path} is not a Python module (.py)")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        _LOADED[name] = state, module
+        return module
 
 
 def code_digest(path: Path) -> str:

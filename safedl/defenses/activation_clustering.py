@@ -78,6 +78,8 @@ def split_class(
     pca = PCA(min(components, *features.shape), random_state=seed).fit(features)
     reduced = pca.transform(features).astype(np.float64)
     means = KMeans(num_clusters, n_init=10, random_state=seed).fit(reduced)
+    if not np.bincount(means.labels_, minlength=num_clusters).all():  # fewer different samples than clusters
+        return _undivided(len(features), None if trusted is None else len(trusted))
     mixture = _mixture(reduced, means.labels_, num_clusters)
     posterior = mixture.predict_proba(reduced)
     assigned = posterior.argmax(1)
@@ -114,6 +116,16 @@ def split_class(
             }
             for share, count in zip(shares, inside, strict=True)
         ],
+    )
+
+
+def _undivided(count: int, trusted: int | None) -> tuple[Array, Array, list[dict[str, Any]]]:
+    """Return what `split_class` does, of a class that is one cluster: there is nothing apart to suspect."""
+    whole: dict[str, Any] = {"suspicious": False, "share": 1.0, "silhouette": 0.0, "weight": 0.0}
+    return (
+        np.ones((count, 1)),
+        np.ones((trusted or 0, 1)),
+        [whole | ({} if trusted is None else {"trusted_share": 1.0})],
     )
 
 

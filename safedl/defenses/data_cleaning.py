@@ -47,21 +47,22 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
         threshold = 0.9 if params.method == "loss_filtering" else 3.0
     if params.variant == "literal":
         return _literal(scenario, params.method, threshold)
+    folds = min(params.folds, len(scenario.data))
     if not params.trusted:
-        return _without_trusted(scenario, params.folds, threshold)
+        return _without_trusted(scenario, folds, threshold)
     require_trusted(scenario, "data_cleaning")
     labels, trusted = scenario.data.labels, scenario.trusted.labels
-    first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), params.folds, "first")
+    first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), folds, "first")
     wrong = _wrong(label_counts(first, labels, trusted))
     kept = ~highest_in_class(sample_losses(first.logits, labels), labels, wrong)
-    second = _cross_fit(scenario, kept, params.folds, "second")
+    second = _cross_fit(scenario, kept, folds, "second")
     counts = label_counts(second, labels, trusted)
     cooled = _calibrate(second, trusted)
     details: dict[str, Any] = {
         "trusted_used": len(trusted),
         "threshold": threshold,
         "estimated_noise": 1 - float(counts.trace() / counts.sum()),
-        "helper_models": 2 * params.folds,
+        "helper_models": 2 * folds,
     }
     if params.method == "loss_filtering":
         scores = log_odds(cooled.logits, labels, counts)

@@ -22,6 +22,8 @@ from safedl.catalog.defenses.poisoning import DpTrainingParams
 from safedl.defenses.contract import Scenario, Trained
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
+from safedl.models.dropout import SeededDropout
+from safedl.models.follow import noise
 from safedl.training.fit import to_float
 
 DEFAULT_BATCH = 1024
@@ -42,7 +44,7 @@ def train(scenario: Scenario, params: DpTrainingParams) -> Trained:
     device = scenario.bench.device
     result = private_ready(scenario.bench.build(scenario.seed)).to(device)
     result = result.to(memory_format=torch.contiguous_format)
-    model = _allow_in_place(result).train()
+    model = _without_unused(_allow_in_place(result).train())
     engine = PrivacyEngine(secure_mode=params.secure_mode)
     # The loader deals in positions: images are taken from the tensor a batch at a time.
     positions = TensorDataset(torch.arange(count))
@@ -119,10 +121,21 @@ def _allow_in_place(model: Classifier) -> Classifier:
     for parent in list(copy.modules()):
         if isinstance(parent, ACTIVATIONS):
             parent.inplace = False
+        if isinstance(parent, SeededDropout):
+            parent.p = 0.0  # Opacus computes single gradients where nothing may be drawn
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d | nn.GroupNorm):
                 setattr(parent, name, nn.Sequential(child, _Clone()))
     return copy
+
+
+def _without_unused(model: Classifier) -> Classifier:
+    """Freeze weights that the network does not use, in place: they get no gradient, and Opacus asks for one of each."""
+    weights = list(model.parameters())
+    logits = model(noise(model, 2))
+    for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
+        weight.requires_grad_(gradient is not None)
+    return model
 
 
 def check_sampler(loader: DataLoader[tuple[Tensor, ...]]) -> None:

@@ -63,8 +63,10 @@ def mean_gradient(model: Classifier, data: ImageSet, device: torch.device) -> Gr
         loss = F.cross_entropy(
             model(to_float(data.images[part], device)), data.labels[part].to(device), reduction="sum"
         )
-        for name, gradient in zip(total, torch.autograd.grad(loss, list(weights.values())), strict=True):
-            total[name] += gradient / len(data)
+        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        for name, gradient in zip(total, gradients, strict=True):
+            if gradient is not None:  # None: a layer that the network does not use
+                total[name] += gradient / len(data)
     return total
 
 

@@ -17,7 +17,7 @@ def train(scenario: Scenario, params: RobustLossParams) -> Trained:
     """Train by the common recipe; `warmup` of its epochs run with cross-entropy, the rest with the robust loss."""
     loss = _loss(params)
     epochs = scenario.bench.training.epochs
-    first = 0 if params.type == "label_smoothing" else round(params.warmup * epochs)
+    first = 0 if params.type == "label_smoothing" else min(round(params.warmup * epochs), epochs - 1)
     start = scenario.fit(scenario.data, epochs=first, loss=_share(scenario, params, CROSS_ENTROPY)) if first else None
     robust = _share(scenario, params, loss)
     model = scenario.fit(scenario.data, model=start, epochs=epochs - first, loss=robust)

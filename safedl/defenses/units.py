@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
+from safedl.models.follow import following_norms
 from safedl.training.fit import to_float
 from safedl.training.predict import BATCH, accuracy
 
@@ -32,13 +33,9 @@ class UnitLayer:
 
 def convolutions(model: Classifier) -> list[UnitLayer]:
     """Return the convolutions in the order in which the network defines them."""
-    leaves = [(n, m) for n, m in model.net.named_modules() if not list(m.children())]
-    found = []
-    for (name, module), (follower, norm) in zip(leaves, [*leaves[1:], ("", nn.Identity())], strict=True):
-        if isinstance(module, nn.Conv2d):
-            normed = isinstance(norm, nn.BatchNorm2d) and norm.num_features == module.out_channels
-            found.append(UnitLayer(name, follower if normed else None, module.out_channels))
-    return found
+    found = [(n, m.out_channels) for n, m in model.net.named_modules() if isinstance(m, nn.Conv2d)]
+    norms = following_norms(model) if found else {}
+    return [UnitLayer(name, norms.get(name), count) for name, count in found]
 
 
 def linears(model: Classifier) -> list[UnitLayer]:

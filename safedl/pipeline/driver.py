@@ -37,6 +37,7 @@ from safedl.progress import SILENT, Progress
 from safedl.store import migrate, queries, recover, scoring
 from safedl.store.recorder import Recorder
 from safedl.store.records import ExperimentRecord, RunRecord
+from safedl.training.precision import compute_exactly
 from safedl.workspace import Workspace, new_uid
 
 PUBLISHING = ".publishing.lock"
@@ -114,6 +115,7 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
 def open_lab(workspace: Workspace, request: Request, uid: str) -> tuple[Lab, int]:
     """Return what the stages of experiment `uid` share, and the number of workers. Raises `UsageError` for a device."""
     profile = request.profile
+    compute_exactly()
     devices = choose_devices(request.device)
     workers, threads = share_cores(request.workers, devices)
     cache = workspace.cache if request.use_cache else workspace.experiment_folder(uid) / "cache"

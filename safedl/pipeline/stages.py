@@ -51,6 +51,8 @@ class Job:
 def execute(lab: Lab, job: Job, progress: Progress) -> Document:
     """Run a stage, write its folder and return its result document. Raises `Cancelled` or what went wrong."""
     torch.set_num_threads(lab.threads)
+    if job.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(job.device)
     return _Execution(lab, job, progress).run()
 
 
@@ -339,7 +341,7 @@ def _numbers(details: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _memory(device: torch.device) -> float:
-    """Return the peak memory in MB: of the device on a GPU, else of this process (all its stages together)."""
+    """Return the peak memory in MB: of the device since the stage began, else of this process with all its stages."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

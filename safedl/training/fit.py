@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from safedl.catalog.settings import TrainingSettings
 from safedl.data.imageset import ImageSet
+from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.augment import augment
@@ -51,8 +52,11 @@ def fit(
 
     Order of the images, augmentation and what the objective draws come from `seed` alone. `objective` replaces the
     loss of the plain images by one that may make images of its own. `after_step` runs after each optimiser step
-    (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop.
+    (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop, and `UsageError` for
+    an empty set.
     """
+    if not len(data):
+        raise UsageError(f"{phase}: there are no images to train on")
     objective = objective or _plain(loss)
     model.to(device).train()
     rng = torch.Generator().manual_seed(seed)

@@ -14,6 +14,17 @@ def resolve(precision: str, device: torch.device) -> Literal["float32", "bfloat1
     return "bfloat16"
 
 
+def compute_exactly() -> None:
+    """Let this process compute float32 on GPUs as float32, and alike each time.
+
+    By default convolutions there round factors to ten bits (TF32), and may sum up in another order each time.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
 def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))

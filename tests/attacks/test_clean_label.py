@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -45,13 +46,21 @@ def test_some_images_of_the_class_change_and_no_label(method: str, shape: tuple[
 
 
 @pytest.mark.parametrize("method", ["noise", "feature_collision"])
-@pytest.mark.parametrize("epsilon", [0.1, 8 / 255, 0.0])
+@pytest.mark.parametrize("epsilon", [0.1, 8 / 255, 1 / 255, 0.0])
 def test_no_pixel_leaves_the_budget(method: str, epsilon: float) -> None:
     data = random_images(100)
     result = _poison(data, perturbation_method=method, epsilon=epsilon, fraction_poison=1.0, max_iterations=20)
     change = (result.data.images.int() - data.images.int()).abs().max()
     assert float(change) <= epsilon * 255
-    assert float(change) >= epsilon * 255 - 2
+    assert float(change) == math.floor(epsilon * 255 + 1e-6)
+
+
+def test_a_budget_of_one_level_is_spent() -> None:
+    data = random_images(100)
+    result = _poison(data, perturbation_method="feature_collision", epsilon=1 / 255, fraction_poison=1.0)
+    changed = result.data.images != data.images
+    free = (data.images > 0) & (data.images < 255)
+    assert float(changed[free].float().mean()) > 0.9
 
 
 def test_untargeted_takes_its_share_of_all_classes() -> None:

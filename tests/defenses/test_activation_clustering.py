@@ -63,3 +63,16 @@ def test_backdoored_digits(backdoored: Backdoored) -> None:
 
 def test_clean_digits_are_left_alone(clean_scenario: Scenario) -> None:
     assert detect(clean_scenario, PAPER).flagged.float().mean() <= 0.02
+
+
+@pytest.mark.parametrize("trusted", [None, np.zeros((20, 10))])
+@pytest.mark.parametrize("different", [1, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_a_class_with_fewer_different_samples_than_clusters_is_one(
+    trusted: np.ndarray | None, different: int  # type: ignore[type-arg]
+) -> None:  # fmt: skip
+    features = np.zeros((60, 10))
+    features[:30] += different - 1
+    posterior, known, (cluster,) = split_class(features, trusted, 5, seed=0)
+    assert posterior.shape == (60, 1) and len(known) == (0 if trusted is None else 20)
+    assert not cluster["suspicious"] and cluster["share"] == 1.0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,17 @@ def test_without_trusted_images_wrong_labels_are_found_too(digits: Dataset) -> N
     assert precision >= 0.9 and recall >= 0.8
     assert found.details["estimated_noise"] == pytest.approx(0.2, abs=0.05)
     assert found.details["trusted_used"] == 0 and found.details["helper_models"] == 2
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_there_are_no_more_folds_than_images(digits: Dataset, trusted: bool) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    few = replace(scene, data=scene.data.select(torch.arange(12)))
+    found = detect(few, DataCleaningParams(folds=20, trusted=trusted))
+    assert len(found.scores) == 12 and found.details["helper_models"] == (24 if trusted else 12)
+
+
+def test_training_on_nothing_is_said_so(digits: Dataset) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    with pytest.raises(UsageError, match="no images to train on"):
+        scene.fit(scene.data.select(torch.zeros(len(scene.data), dtype=torch.bool)))

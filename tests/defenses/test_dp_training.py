@@ -16,6 +16,7 @@ from safedl.defenses.contract import Scenario, Trained
 from safedl.defenses.dp_training import check_sampler, private_ready, train
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
+from safedl.models.dropout import SeededDropout
 from safedl.progress import Cancelled, Progress
 from tests.conftest import make_bench
 from tests.defenses import flips
@@ -178,3 +179,35 @@ def test_gradients_of_single_images_are_right(
     with pytest.raises(Cancelled):
         train(scene, DpTrainingParams(epochs=1, epsilon=50.0, batch_size=3))
     assert len(compared) >= 6 * 8
+
+
+class Spare(nn.Module):
+    """Has a layer that it does not use, and one that drops."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare, self.hidden = nn.Linear(64, 3), nn.Linear(64, 16)
+        self.drop, self.head = SeededDropout(0.5, seed=0), nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.drop(torch.relu(self.hidden(images.flatten(1)))))
+        return logits
+
+
+def test_what_a_model_does_not_use_stays_as_it_is(scene: Scenario) -> None:
+    def build(seed: int) -> Classifier:
+        torch.manual_seed(seed)
+        return Classifier(Spare(), [0.5], [0.3], (1, 8, 8))
+
+    fresh = build(0)
+    trained = train(replace(scene, bench=replace(scene.bench, build=build)), SHORT).model
+    assert torch.equal(trained.net.spare.weight, fresh.net.spare.weight)
+    assert not torch.equal(trained.net.hidden.weight, fresh.net.hidden.weight)
+    assert trained.net.drop.p == 0.5
+
+
+def test_a_transformer_with_dropout(digits: Dataset) -> None:
+    bench = make_bench(digits, "vit", dropout=0.1)
+    few = digits.train.select(torch.arange(200))
+    scene = Scenario(few, digits.trusted, digits.classes, bench.build(0), bench)
+    assert train(scene, DpTrainingParams(epochs=1, batch_size=50, delta=1e-3)).details["steps"] == 4

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from safedl.catalog.defenses.poisoning import InfluenceFunctionsParams
 from safedl.data.imageset import Dataset
@@ -103,3 +104,17 @@ def test_sample_size_is_an_upper_limit(mislabelled: Scenario, variant: str) -> N
 def test_refuses_to_work_without_trusted_data(mislabelled: Scenario) -> None:
     with pytest.raises(UsageError, match="trusted_fraction"):
         detect(flips.without_trusted(mislabelled), InfluenceFunctionsParams())
+
+
+def test_a_layer_that_is_not_used_has_no_influence(digits: Dataset) -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.spare, self.head = nn.Linear(64, 3), nn.Linear(64, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = self.head(images.flatten(1))
+            return logits
+
+    found = mean_gradient(Classifier(Spare(), [0.5], [0.3], (1, 8, 8)), digits.trusted, CPU)
+    assert not found["net.spare.weight"].any() and found["net.head.weight"].any()

@@ -36,3 +36,10 @@ def test_the_bare_loss_takes_the_whole_recipe(digits: Dataset) -> None:
 
     same = scene.fit(scene.data, loss=generalized_cross_entropy(0.7))
     assert all(torch.equal(a, b) for a, b in zip(trained.model.parameters(), same.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.6), (2, 0.9)])
+def test_a_long_warmup_leaves_an_epoch_for_the_loss(digits: Dataset, epochs: int, warmup: float) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    scene.bench.training = scene.bench.training.model_copy(update={"epochs": epochs})
+    assert train(scene, RobustLossParams(warmup=warmup)).details["warmup_epochs"] == epochs - 1

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
 
 from safedl.defenses import units
 from safedl.defenses.contract import Scenario
+from safedl.models.classifier import Classifier
 
 
 def test_convolutions_are_paired_with_their_normalisation(clean_scenario: Scenario) -> None:
@@ -13,6 +15,36 @@ def test_convolutions_are_paired_with_their_normalisation(clean_scenario: Scenar
         ("conv.3", "conv.4", 64),
     ]
     assert [layer.name for layer in units.linears(clean_scenario.model)] == ["fc.1", "fc.3"]
+
+
+class Shuffled(nn.Module):
+    """Defines its normalisations after its convolutions, and uses one of them not at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.bn1, self.bn2, self.spare = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.fc = nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(images))))))
+        logits: Tensor = self.fc(seen.mean((2, 3)))
+        return logits
+
+
+def test_pairs_are_those_of_the_network_at_work() -> None:
+    model = Classifier(Shuffled(), [0.0], [1.0], (1, 8, 8)).eval()
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    layers = units.convolutions(model)
+    assert [(layer.name, layer.norm) for layer in layers] == [("conv1", "bn1"), ("conv2", "bn2")]
+    assert all(torch.equal(before[n], v) for n, v in model.state_dict().items()) and not model.training
+    norm = model.layer("bn2")
+    nn.init.constant_(norm.bias, 1.0)
+    units.switch_off(model, layers[1:], {"conv2": torch.tensor([0, 5])})
+    seen: list[Tensor] = []
+    norm.register_forward_hook(lambda _m, _i, output: seen.append(output))
+    model(torch.rand(3, 1, 8, 8))
+    assert (seen[0].abs().amax((0, 2, 3)) == 0).nonzero().flatten().tolist() == [0, 5]
 
 
 def test_switched_off_channels_give_nothing(clean_scenario: Scenario) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,7 @@ SHAPE = (3, 12, 12)
 
 
 class Branching(nn.Module):
-    """Cannot be traced: its path depends on the values."""
+    """Its path depends on the values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,11 +31,25 @@ class Branching(nn.Module):
         return seen if seen.sum() > 0 else seen * 2
 
 
-class Deceived(Branching):
-    """Traced without an error, but wrongly: what a tracer sees is no tensor."""
+class Peeping(Branching):
+    """Uses its normalisation's numbers on the way, so that nothing can stand in for it."""
 
     def scale(self, seen: Tensor) -> Tensor:
-        return seen if isinstance(seen, Tensor) else seen * 2
+        assert self.norm.running_mean is not None
+        return seen * self.norm.running_mean.sum()
+
+
+class Reused(nn.Module):
+    """Looks at what comes out of the convolution in two ways: folding would change one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = self.conv(images)
+        logits: Tensor = self.head((self.norm(seen) + seen).mean((2, 3)))
+        return logits
 
 
 def _trained(model: Classifier) -> Classifier:
@@ -66,9 +82,40 @@ def test_every_architecture_answers_alike_without_batch_normalisation(name: str)
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", [Branching, Deceived])
-def test_what_cannot_be_traced_is_copied_as_it_is(kind: type[Branching]) -> None:
+def test_a_path_that_depends_on_values_is_folded_too() -> None:
+    model = _trained(Classifier(Branching(), (0.0,) * 3, (1.0,) * 3, SHAPE))
+    copy = frozen(model)
+    assert isinstance(copy.net.norm, nn.Identity) and isinstance(model.net.norm, nn.BatchNorm2d)
+    assert torch.allclose(_answers(copy)[0], _answers(model)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Peeping, Reused])
+def test_what_would_answer_otherwise_is_copied_as_it_is(kind: type[nn.Module]) -> None:
     model = _trained(Classifier(kind(), (0.0,) * 3, (1.0,) * 3, SHAPE))
     copy = frozen(model)
-    assert isinstance(copy.net, kind) and copy.net is not model.net
+    assert isinstance(copy.net.norm, nn.BatchNorm2d) and copy.net is not model.net
     assert torch.allclose(_answers(copy)[0], _answers(model)[0], atol=1e-5)
+
+
+def test_other_threads_do_not_notice() -> None:
+    model, other = _trained(_build("resnet18", SHAPE)), _build("cnn", SHAPE)
+    images = _data(SHAPE).train.images.float() / 255
+    call, attribute = nn.Module.__call__, nn.Module.__getattr__
+    failed: list[Exception] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            while not done.is_set():
+                other(images)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    for _ in range(3):
+        frozen(model)
+        assert nn.Module.__call__ is call and nn.Module.__getattr__ is attribute
+    done.set()
+    thread.join()
+    assert not failed

@@ -105,12 +105,13 @@ def _anchors(labels: Tensor, wanted: Tensor, context: AttackContext) -> Tensor:
 
 def _noise(images: Tensor, epsilon: float, rng: torch.Generator) -> Tensor:
     change = (torch.rand(images.shape, generator=rng) * 2 - 1) * epsilon * 255
-    return _within(images, change)
+    return _within(images, change, epsilon)
 
 
-def _within(images: Tensor, change: Tensor) -> Tensor:
-    """Add a change, rounded towards 0 to whole pixel values so that no budget is exceeded; uint8."""
-    return (images.float() + change.trunc()).clamp(0, 255).to(torch.uint8)
+def _within(images: Tensor, change: Tensor, epsilon: float) -> Tensor:
+    """Add a change, rounded to whole pixel values, of which the budget allows `epsilon * 255`; uint8."""
+    most = math.floor(epsilon * 255 + 1e-6)
+    return (images.float() + change.round().clamp(-most, most)).clamp(0, 255).to(torch.uint8)
 
 
 def _collide(
@@ -138,7 +139,7 @@ def _collide(
             change = (change.detach() - rate * gradient.sign()).clamp(-params.epsilon, params.epsilon)
             change = (start + change).clamp(0, 1) - start
             context.progress.step("collide", number * params.max_iterations + step + 1, batches * params.max_iterations)
-        altered[part] = _within(images[part], (change * 255).cpu())
+        altered[part] = _within(images[part], (change * 255).cpu(), params.epsilon)
         with torch.no_grad():
             reached = model.with_features(to_float(altered[part], context.device))[0]
             after += float((reached - goal).norm(dim=1).sum())

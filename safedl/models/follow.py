@@ -1,0 +1,42 @@
+"""Which layers follow each other as a network runs, whatever the order in which it defines them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from safedl.models.classifier import Classifier
+
+
+@torch.no_grad()
+def following_norms(model: Classifier) -> dict[str, str]:
+    """Return the batch normalisation that takes the very output of each convolution, by the convolution's name.
+
+    Found by watching two images of noise pass, in eval mode. A layer that runs more than once is in no pair.
+    """
+    outputs: dict[str, list[Tensor]] = {}
+    inputs: dict[str, list[Tensor]] = {}
+    watched = [(n, m) for n, m in model.net.named_modules() if n and isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
+
+    def watch(name: str, layer: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def hook(_layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            kept = outputs if isinstance(layer, nn.Conv2d) else inputs
+            kept.setdefault(name, []).append(output if isinstance(layer, nn.Conv2d) else args[0])
+
+        return layer.register_forward_hook(hook)
+
+    handles = [watch(name, layer) for name, layer in watched]
+    training = model.training
+    try:
+        model.eval()(noise(model, 2))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    norms = {id(seen[0]): name for name, seen in inputs.items() if len(seen) == 1}
+    return {name: norms[id(made[0])] for name, made in outputs.items() if len(made) == 1 and id(made[0]) in norms}
+
+
+def noise(model: Classifier, count: int) -> Tensor:
+    """Return the same images of noise each time, float [count, C, H, W] in [0, 1], on the model's device."""
+    return torch.rand(count, *model.shape, generator=torch.Generator().manual_seed(0)).to(model.mean.device)
