@@ -65,9 +65,13 @@ class Workspace:
         return self.results / "experiments" / uid
 
     def profiles(self) -> dict[str, Path]:
-        """Return all profiles by name: the workspace's own hide shipped ones of the same name."""
+        """Return all profiles by name: the workspace's own hide shipped ones of the same name.
+
+        What is hidden or no file is passed over, as what an editor leaves while it is open.
+        """
         folders = (shipped_profiles(), self.root / "profiles")
-        return {p.stem: p for folder in folders for p in sorted(folder.glob("*.y*ml"))}
+        files = [p for folder in folders for p in sorted(folder.glob("*.y*ml"))]
+        return {p.stem: p for p in files if not p.name.startswith(".") and p.is_file()}
 
     def find_profile(self, name: str) -> Path:
         """Return the file that `name` means: a path from the current folder, or the name of a known profile.

@@ -12,9 +12,11 @@ from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.profile import ProfilePane
+from tui.services import drafts, settings
 from tui.services.drafts import Draft, cover
-from tui.services.questionnaire import ASKED
+from tui.services.questionnaire import ASKED, NewProfile
 from tui.widgets.fillin import FillIn
+from tui.widgets.form import Entry, Form
 
 PROFILE = """\
 # mine
@@ -269,3 +271,74 @@ def test_undo_does_not_take_back_what_somebody_else_wrote(workspace: Workspace) 
     assert path.read_text() == theirs and "128" in draft.text
     assert not draft.undo()
     assert path.read_text() == theirs
+
+
+async def test_a_value_that_is_left_unfinished_goes_nowhere(workspace: Workspace) -> None:
+    path = own(workspace)
+    before = path.read_text()
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "training")
+        form = pane.query_one(Form)
+        form.lines.focus()
+        form._open_entry(next(f for f in form.lines.fields if f.name == "epochs"))
+        await until(lambda: form.editing)
+        await pilot.press("1")
+        pane.picks("rail").focus()
+        await until(lambda: not form.editing)
+        form.post_message(Entry.Submitted(form.query_one(Entry), "151"))
+        await pilot.pause()
+        assert path.read_text() == before
+
+
+async def test_what_an_editor_leaves_beside_profiles_is_passed_over(workspace: Workspace) -> None:
+    own(workspace)
+    (workspace.root / "profiles" / ".#mine.yaml").symlink_to("ana@box.1234")
+    (workspace.root / "profiles" / "gone.yaml").symlink_to("nowhere")
+    assert "mine" in workspace.profiles() and not {".#mine", "gone"} & set(workspace.profiles())
+    async with app_on(workspace) as (app, pilot):
+        assert (await opened(app, pilot)).draft.name == "mine"
+
+
+async def test_an_editor_that_cannot_be_named_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    own(workspace)
+    monkeypatch.setenv("VISUAL", "vi 'half a quote")
+    async with app_on(workspace) as (app, pilot):
+        await opened(app, pilot)
+        await pilot.press("e")
+        await until(lambda: "cannot start the editor" in screen_text(app))
+
+
+def test_what_could_not_be_saved_is_not_shown_as_saved(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UsageError("the folder is read-only")
+
+    own(workspace)
+    draft = Draft(workspace, "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(drafts, "update", refuse)
+        with pytest.raises(UsageError):
+            draft.change({("training", "epochs"): 7})
+    assert draft.document["training"]["epochs"] == 15 and not draft.undo()
+    shipped = Draft(workspace, "digits")
+    monkeypatch.setattr(drafts, "store", refuse)
+    with pytest.raises(UsageError):
+        shipped.change({("training", "epochs"): 7})
+    assert shipped.shipped and shipped.path.is_file()
+
+
+@pytest.mark.parametrize("damage", ["model: 5", "training: [1]"])
+def test_another_data_set_for_a_profile_with_an_odd_section(workspace: Workspace, damage: str) -> None:
+    key = damage.partition(":")[0]
+    own(workspace, "name: mine\ndataset: {name: digits}\n" + damage + "\n")
+    draft = Draft(workspace, "mine")
+    assert key in draft.problems[0].path
+    assert settings._follow_dataset(draft, "mnist") == {}
+
+
+async def test_a_new_profile_replaces_none_that_came_meanwhile(workspace: Workspace) -> None:
+    path = own(workspace, name="cam")
+    made = NewProfile("cam", {q.id: q.values[0] for q in ASKED})
+    with pytest.raises(UsageError, match="made meanwhile"):
+        made.write(workspace)
+    assert path.read_text() == PROFILE

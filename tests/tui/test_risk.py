@@ -11,7 +11,9 @@ from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.panes.risk import Reader, RiskPane
+from tui.services.drafts import choose
 from tui.widgets.matrix import Matrix
+from tui.widgets.modal import Dialog
 
 
 async def opened(app: SafedlApp, pilot: Pilot[None]) -> RiskPane:
@@ -81,3 +83,22 @@ async def test_a_profile_that_is_not_valid_says_what_is_wrong(workspace: Workspa
         pane = await opened(app, pilot)
         assert "target_class" in pane.status
         await golden(app, "risk_error")
+
+
+async def test_one_profiles_results_never_stand_under_another(workspace: Workspace) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    other = workspace.root / "profiles" / "other.yaml"
+    other.write_text(PROFILE.replace("name: small", "name: other"))
+    async with app_on(workspace) as (app, pilot):
+        choose(app, "small")
+        pane = await opened(app, pilot)
+        await until(lambda: pane.table.rows)
+        choose(app, "other")
+        workspace.db.write_bytes(b"rubbish" * 1000)
+        pane.paint()
+        assert pane.found is None
+        await until(lambda: isinstance(app.screen, Dialog))
+        await pilot.press("escape", "w")
+        assert "could not be read" in pane.status
+        assert "risk_analysis" not in other.read_text()

@@ -191,3 +191,17 @@ async def test_a_burst_of_events_repaints_a_few_times_only(workspace: Workspace)
         await until(lambda: "100%" in screen_text(app))
         assert pane.paints - before < 20
     driver.leave()
+
+
+async def test_a_driver_that_begins_takes_no_keys_from_another_pane(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    async with app_on(workspace) as (app, _pilot):
+        await app.action_go("run")
+        pane = app.main.query_one(RunPane)
+        await app.action_go("profile")
+        await until(lambda: app.focused is not None)
+        typing = app.focused
+        pane.show_experiment(UID)
+        assert app.focused is typing
+    driver.leave()

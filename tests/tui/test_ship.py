@@ -11,6 +11,7 @@ from safedl.conclusions import notes
 from safedl.conclusions.gather import conclude
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
+from safedl.errors import UsageError
 from safedl.profile.load import load
 from safedl.workspace import Workspace
 from tests.conclusions.measured import PROFILE, ran, save
@@ -19,7 +20,7 @@ from tests.tui.conftest import NOW, SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.ship import ShipPane
 from tui.services import ship as service
-from tui.widgets.fillin import Field
+from tui.widgets.fillin import Field, FillIn
 
 STRICT = PROFILE + "acceptance: {max_asr: 0.001}\n"
 TODAY = datetime.fromtimestamp(NOW, UTC).date()
@@ -211,3 +212,39 @@ async def test_another_profile(filled: Workspace) -> None:
 def test_the_profile_that_ran_last(filled: Workspace, tmp_path: Path) -> None:
     assert service.newest_profile(filled) == "small"
     assert service.newest_profile(Workspace.open(tmp_path / "empty", tmp_path / "empty.db")) is None
+
+
+async def test_an_answer_that_is_being_written_outlives_the_profile(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await until(lambda: pane.table.rows)
+        item = next(i for i in pane.table.rows if not i.automatic)
+        answer = pane._answerer()
+        pane.found = None  # reading it again has failed meanwhile
+        answer(item, Answer(note="asked ana"))
+        await until(lambda: item.id in answers(filled))
+        assert answers(filled)[item.id].note == "asked ana"
+
+
+def test_an_answer_that_cannot_be_written_is_no_fault_of_ours(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "notes")
+
+    monkeypatch.setattr(notes, "change", refuse)
+    with pytest.raises(UsageError, match="cannot be written"):
+        service.answer(workspace, "small", "x", None)
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/r.html", f"{'x' * 300}.html"])
+async def test_a_path_that_cannot_be_is_an_objection(filled: Workspace, path: str) -> None:
+    async with app_on(filled) as (app, pilot):
+        await open_pane(app, pilot)
+        await pilot.press("E")
+        await until(lambda: isinstance(app.screen, FillIn))
+        app.screen.query_one(Field).value = path
+        await pilot.press("ctrl+s")
+        await pilot.pause()
+        assert isinstance(app.screen, FillIn)
+        assert str(app.screen.query_one(".objection").render())  # type: ignore[attr-defined]

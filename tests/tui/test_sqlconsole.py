@@ -14,6 +14,7 @@ from tests.tui.test_compare import filled, open_pane
 from tui.app import SafedlApp
 from tui.services import queries
 from tui.widgets.fillin import Field
+from tui.widgets.modal import Dialog
 from tui.widgets.sqlconsole import SqlConsole
 
 __all__ = ["filled"]
@@ -180,3 +181,13 @@ def test_parameters_stand_in_the_first_lines() -> None:
     assert queries.missing(sweep, {}) == ["parameter"]
     text = queries.written_out(sweep, {"parameter": "attack.poison_fraction", "attack": "nothing that must be given"})
     assert queries.given(text) == dict.fromkeys(sweep.parameters) | {"parameter": "attack.poison_fraction"}
+
+
+async def test_a_long_text_is_shown_whole(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        await ask(console, pilot, "SELECT printf('%.400c', 'x') AS long", "1 row")
+        console.rows.focus()
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Dialog))
+        assert "xxxxxxxx" in screen_text(app)

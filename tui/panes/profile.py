@@ -162,8 +162,9 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             self.frame.say("answer the questions first; then there is a file to edit")
             return
         draft, copied = self.draft, self.draft.shipped
-        command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
+        command: list[str] = []
         try:
+            command = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi")
             path = draft.own()
             with self.frame.suspend():
                 subprocess.run([*command, str(path)], check=False)

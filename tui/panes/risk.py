@@ -150,7 +150,10 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
             self._paint("This profile is not valid, so nothing can be said about it.\n\n  [1]  shows what is wrong")
             self.status = draft.broken or f"{draft.problems[0].path}: {draft.problems[0].message}"
             return
-        self.status = f"{draft.name}: reading what was measured …"
+        reading = f"{draft.name}: reading what was measured …"
+        if self.found is not None and self.found.profile.name != profile.name:
+            self._forget(reading)  # another profile's
+        self.status = reading
 
         def question() -> Conclusions:
             from safedl.conclusions.gather import conclude
@@ -161,7 +164,15 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
             self.found = found
             self._paint(f"{draft.name}\n\n{NOTHING_RAN}")
 
-        self.frame.ask(self, "risk", question, take, "read what was measured")
+        def failed(error: Exception) -> None:
+            self._forget(f"{draft.name}: what was measured could not be read")
+            self.frame.show_error(error, "read what was measured")
+
+        self.frame.ask(self, "risk", question, take, "read what was measured", failed)
+
+    def _forget(self, why: str) -> None:
+        self.found, self.status = None, why
+        self._paint(why)
 
     # --- painting
 
@@ -273,6 +284,9 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         found, draft = self.found, self.draft
         if found is None or not found.assessments:
             self.frame.say("there is nothing to write before an attack has run")
+            return
+        if draft.profile is None or draft.profile.name != found.profile.name:
+            self.frame.say("this was measured of another profile", severe=True)
             return
         try:
             draft.change({("risk_analysis",): profile_section(found.assessments, found.advice)})

@@ -181,7 +181,8 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._painted, self._logged, self._follows, self._drawn = (), 0, True, float("-inf")
         self.query_one("#log", LogView).set_lines([])
         self.query_one(PlanTree).cursor = 0
-        self.query_one(PlanTree).focus()
+        if self.frame.pane is self:  # a driver may take seconds to start, and somebody types elsewhere meanwhile
+            self.query_one(PlanTree).focus()
         self.tick()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

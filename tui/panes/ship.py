@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -187,7 +188,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         if item is not None and item.answer is not None and item.answer.waived:
             self.frame.say("this is waived; w changes that")
         elif item is not None:
-            self._answer(item, service.toggled(item, self._today()))
+            self._answerer()(item, service.toggled(item, self._today()))
 
     def action_note(self) -> None:
         """Write down what was done, who answers for it, and when."""
@@ -201,10 +202,12 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
             Line("date", "Date", before.date.isoformat() if before.date else "", "2027-01-31: when it was settled"),
         )
 
+        answer = self._answerer()
+
         def taken(values: Values | None) -> None:
             if values is not None:
                 changes = {**values, "date": service.date_of(values["date"])}
-                self._answer(item, before.model_copy(update=changes))
+                answer(item, before.model_copy(update=changes))
 
         self.frame.push_screen(FillIn(item.title, lines, intro=item.detail, check=_check_date), taken)
 
@@ -225,21 +228,26 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         def check(values: Values) -> str | None:
             return "a waiver needs an owner" if values["waiver"] and not values["owner"] else None
 
+        answer = self._answerer()
+
         def taken(values: Values | None) -> None:
             if values is None:
                 return
             if values["waiver"]:
                 changes = {**values, "date": self._today()}
-                self._answer(item, before.model_copy(update=changes))
+                answer(item, before.model_copy(update=changes))
             else:
                 kept = before.model_copy(update={"waiver": "", "date": before.date if before.done else None})
-                self._answer(item, None if item.automatic or not (kept.done or kept.note) else kept)
+                answer(item, None if item.automatic or not (kept.done or kept.note) else kept)
 
         self.frame.push_screen(FillIn(f"Waive: {item.title}", lines, intro=item.detail, check=check), taken)
 
-    def _answer(self, item: Item, answer: Answer | None) -> None:
-        assert self.found is not None
-        write = partial(service.answer, self.frame.workspace, self.found.profile.name, item.id, answer)
+    def _answerer(self) -> Callable[[Item, Answer | None], None]:
+        """Return what writes an answer for the profile that is shown now, whatever is shown by then."""
+        return partial(self._answer, self.found.profile.name if self.found is not None else "")
+
+    def _answer(self, profile: str, item: Item, answer: Answer | None) -> None:
+        write = partial(service.answer, self.frame.workspace, profile, item.id, answer)
         self.frame.ask(self, "answer", write, lambda _: self.action_reload(), "write the answer")
 
     def _today(self) -> date:

@@ -89,6 +89,7 @@ class Draft:
         Raises `UsageError` if the file cannot be written, or was changed by someone else: then it is read anew.
         """
         self._refuse_if_changed("make your change again")
+        before, undone = self.document, self._undone
         for path, value in changes.items():
             self.document = placed(self.document, path, value)
         self._check()
@@ -96,9 +97,14 @@ class Draft:
             return not self.problems
         keys = dict.fromkeys((*self._saved, *self.document))
         sections = {k: self.document.get(k) for k in keys if self.document.get(k) != self._saved.get(k)}
-        self._own()
-        self._remember()
-        update(self.path, sections)
+        try:
+            self._own()
+            self._remember()
+            update(self.path, sections)
+        except SafedlError:
+            self.document, self._undone = before, undone  # the screen must not show what is not in the file
+            self._check()
+            raise
         self._saved, self.text, self._stamp = self.document, read_text(self.path), _stamp(self.path)
         return True
 
@@ -158,9 +164,9 @@ class Draft:
 
     def _own(self) -> None:
         if self.shipped:
-            self.path = self.workspace.root / "profiles" / f"{self.name}.yaml"
-            store(self.path, self.text)
-            self._stamp = _stamp(self.path)
+            copy = self.workspace.root / "profiles" / f"{self.name}.yaml"
+            store(copy, self.text)
+            self.path, self._stamp = copy, _stamp(copy)
 
     def _remember(self) -> None:
         if not self._undone:
@@ -173,7 +179,7 @@ def current(frame: SafedlApp) -> Draft:
     if frame.draft is None or not frame.draft.path.exists():
         known = frame.workspace.profiles()
         own = [p for p in known.values() if p.parent == frame.workspace.root / "profiles"]
-        newest = max(own, key=lambda p: p.stat().st_mtime, default=known["digits"]).stem
+        newest = max(own, key=lambda p: _stamp(p) or (0, 0), default=known["digits"]).stem
         wanted = frame.memory.get(f"profile {frame.workspace.root}", newest)
         frame.draft = Draft(frame.workspace, wanted if wanted in known else newest)
     frame.draft.refresh()
@@ -205,7 +211,7 @@ def new_text(name: str, answers: Mapping[str, str], dataset: str, categories: It
 
 def cover(document: Mapping[Any, Any], threat: str, *, covered: bool) -> dict[tuple[str, ...], Any]:
     """Return the changes by which a profile covers a threat category, or leaves it out: its attacks come or go."""
-    threats = _mapping(document.get("threat_model"))
+    threats = section_of(document, "threat_model")
     listed = threats.get("threat_categories") or []
     named = [c for c in ([listed] if isinstance(listed, str) else listed) if c != threat]
     named += [threat] if covered else []
@@ -218,9 +224,9 @@ def cover(document: Mapping[Any, Any], threat: str, *, covered: bool) -> dict[tu
 
 def added(document: Mapping[Any, Any], attacks: Iterable[AttackSpec]) -> dict[tuple[str, ...], Any]:
     """Return the changes that add attacks, with parameters that suit the profile, and defenses against them."""
-    threats = _mapping(document.get("threat_model"))
+    threats = section_of(document, "threat_model")
     answers = {q.id: threats[q.id] if threats.get(q.id) in q.values else q.values[0] for q in QUESTIONS}
-    name = _mapping(document.get("dataset")).get("name")
+    name = section_of(document, "dataset").get("name")
     dataset = DatasetSettings(name=name if name in DATASETS else "digits")
     changes: dict[tuple[str, ...], Any] = {}
     for spec in attacks:
@@ -251,7 +257,7 @@ def _named(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> bool:
 
 def place(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> tuple[str, str, str]:
     """Return the key path of an attack's entry in a section, in the spelling that the document uses."""
-    for spelling, entries in _mapping(document.get(section)).items():
+    for spelling, entries in section_of(document, section).items():
         try:
             known = category(str(spelling))
         except UsageError:
@@ -262,8 +268,9 @@ def place(document: Mapping[Any, Any], section: str, spec: AttackSpec) -> tuple[
     return section, spec.category, spec.name
 
 
-def _mapping(value: Any) -> Mapping[Any, Any]:
+def section_of(document: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
     """Return a section, or an empty one where a file has something else in its place."""
+    value = document.get(name)
     return value if isinstance(value, Mapping) else {}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from safedl.catalog.datasets import DATASETS
+from safedl.errors import UsageError
 from safedl.profile.save import dump, store
 from safedl.threats import QUESTIONS, Choice, Question, suggest
 from safedl.workspace import Workspace
@@ -48,8 +49,10 @@ class NewProfile:
         return dump(document)
 
     def write(self, workspace: Workspace) -> Path:
-        """Write the profile into the workspace. Raises `UsageError` if that is not possible."""
+        """Write the profile into the workspace. Raises `UsageError` if that is not possible, or there is one by now."""
         path = workspace.root / "profiles" / f"{self.name}.yaml"
+        if path.exists():
+            raise UsageError(f"{path} has been made meanwhile, and is not replaced: begin anew with another name")
         store(path, self._text())
         return path
 

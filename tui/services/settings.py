@@ -13,7 +13,7 @@ from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
 from safedl.catalog.recipes import recipe_for
 from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, TrainingSettings
-from tui.services.drafts import REMOVED, Draft, found, place
+from tui.services.drafts import REMOVED, Draft, found, place, section_of
 from tui.widgets.form import Field, fields_of
 
 SECTIONS = {
@@ -89,14 +89,14 @@ def _follow_dataset(draft: Draft, name: str) -> dict[tuple[str, ...], Any]:
     """Let the model's announced shape, and a recipe that nobody has changed, follow the data set."""
     spec = DATASETS[name]
     wanted: dict[tuple[str, ...], Any] = {}
-    model = found(draft.document, ("model",)) or {}
+    model = section_of(draft.document, "model")
     if "input_shape" in model:
         wanted["model", "input_shape"] = list(spec.shape)
     if "num_classes" in model:
         wanted["model", "num_classes"] = spec.num_classes
     before = recipe_for(_dataset(draft.document)).model_dump(mode="json")
     after = recipe_for(DatasetSettings(name=name)).model_dump(mode="json")
-    given = found(draft.document, ("training",)) or {}
+    given = section_of(draft.document, "training")
     wanted |= {("training", k): after[k] for k, v in given.items() if k in after and v == before[k]}
     return wanted
 

@@ -68,10 +68,13 @@ def read(workspace: Workspace, profile: Path) -> Conclusions:
 
 
 def answer(workspace: Workspace, profile: str, item: str, given: Answer | None) -> None:
-    """Write an answer, or take it back (None)."""
+    """Write an answer, or take it back (None). Raises `UsageError` if it cannot be written."""
     from safedl.conclusions import notes
 
-    notes.change(workspace.results, profile, item, given)
+    try:
+        notes.change(workspace.results, profile, item, given)
+    except OSError as error:
+        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from error
 
 
 def write_report(workspace: Workspace, profile: Path, target: Path) -> None:

@@ -97,7 +97,10 @@ class FillIn(ModalScreen[Values | None]):
     def action_take(self) -> None:
         """Return what was written, unless there is an objection."""
         values = {line.name: self.query_one(f"#line-{line.name}", Field).value.strip() for line in self.lines}
-        objection = self.check(values)
+        try:
+            objection = self.check(values)
+        except (OSError, RuntimeError, ValueError) as error:  # a path that cannot be looked at, a ~user who is nobody
+            objection = str(getattr(error, "strerror", None) or error)
         if objection is None:
             self.dismiss(values)
         else:

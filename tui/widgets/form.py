@@ -190,6 +190,11 @@ class Entry(InOrder, Input):
         if isinstance(self.parent, Form):
             self.parent.close_entry()
 
+    def on_blur(self) -> None:
+        """Close without a change when the focus goes elsewhere, but not when it leaves the terminal."""
+        if self.app.app_focus:
+            self.remove_class("-open")
+
 
 class Form(Vertical):
     """Fields with their values and what is wrong with them. It changes nothing: it says what was entered."""
@@ -213,6 +218,9 @@ class Form(Vertical):
         def __init__(self, form: Form, name: str, value: Any, *, reset: bool = False) -> None:
             super().__init__()
             self.form, self.name, self.value, self.reset = form, name, value, reset
+
+    _entered: Field | None = None
+    """The field whose value is being typed."""
 
     def compose(self) -> ComposeResult:
         """Lay the fields above the text about the one under the cursor."""
@@ -277,6 +285,7 @@ class Form(Vertical):
 
     def _open_entry(self, field: Field) -> None:
         entry, lines = self.query_one(Entry), self.lines
+        self._entered = field
         value = lines.values.get(field.name)
         entry.value = "" if value is None else value_text(value)
         entry.styles.offset = (lines.indent, lines.cursor - lines.scroll_offset.y)
@@ -292,9 +301,9 @@ class Form(Vertical):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Say what was typed."""
         event.stop()
-        field = self.lines.current
-        self.close_entry()
-        if field is not None:
+        field, self._entered = self._entered, None
+        if field is not None and self.editing:
+            self.close_entry()
             self.post_message(self.Changed(self, field.name, field.parse(event.value)))
 
     def action_next(self) -> None:

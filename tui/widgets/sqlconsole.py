@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 100
 """Queries that the history keeps."""
+LONGEST_UID = 64
 LONGEST_CELL = 10_000
 KEYS = "ctrl+j runs · F2 history · F3 named"
 FIRST = "SELECT attack, defense, asr_after, clean_after, score\nFROM defense_results ORDER BY score DESC"
@@ -218,7 +219,7 @@ class SqlConsole(Box):
             return
         row = self.answered.answer.rows[event.index]
         content = row[self.rows.column]
-        if isinstance(content, str) and self.frame.workspace.run_folder(content).is_dir() and "/" not in content:
+        if isinstance(content, str) and _may_be_uid(content) and self.frame.workspace.run_folder(content).is_dir():
             await self.frame.open_run(content)
         else:
             text = printable(str(content))[:LONGEST_CELL]
@@ -245,3 +246,7 @@ def _cell(content: Any) -> Text:
     if isinstance(content, bytes):
         return Text(f"{len(content)} bytes", style="dim")
     return Text(one_line(shown(content) if isinstance(content, float) else str(content)[:200]))
+
+
+def _may_be_uid(text: str) -> bool:
+    return len(text) <= LONGEST_UID and text.isascii() and text.replace("-", "").isalnum()
