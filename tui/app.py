@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from textual import work
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -115,6 +116,8 @@ class SafedlApp(App[None]):
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
         self._reading = False
+        self._focused: Widget | None = None
+        """What had the focus last while it was shown."""
         self._news: deque[Dialog] = deque()
         self._prepare_theme()
 
@@ -153,13 +156,14 @@ class SafedlApp(App[None]):
         self.set_timer(0.5, self._warm_up)
         self.call_after_refresh(self.read)
 
+    @work
     async def _warm_up(self) -> None:
         """Load what is needed later, and put the first question to the store: it takes longer than the next ones."""
         for module in ("safedl.store.queries", *(spec.where.partition(":")[0] for spec in PANES)):
             await in_thread(partial(import_module, module))
         from tui.services import runs
 
-        with suppress(SafedlError):  # whoever opens the list is told
+        with suppress(SafedlError, OSError):  # whoever opens the list is told
             await in_thread(partial(runs.read_page, self.workspace, "", runs.Order(), rows=1))
         if not gc.isenabled():  # the start was without it; what has been loaded stays
             gc.freeze()
@@ -194,10 +198,15 @@ class SafedlApp(App[None]):
         self._show_header()
 
     def keep_focus(self) -> None:
-        """Give the focus to the pane itself where nothing that is shown in it has it, so that its keys work."""
+        """Where nothing that is shown in the pane has the focus, give it to what had it, else to the pane: keys work."""
         pane, focused = self.pane, self.main.focused
-        chain = focused.ancestors_with_self if focused is not None else []
-        if pane is not None and (pane not in chain or not all(node.display for node in chain)):
+        if pane is None or not self.main.query_one("#frame").display:
+            return  # nothing is shown: the terminal is too small
+        if _is_shown(focused, pane):
+            self._focused = focused
+        elif _is_shown(self._focused, pane):
+            self.main.set_focus(self._focused)
+        else:
             pane.can_focus = True
             self.main.set_focus(pane)  # at once: a list that has asked for the focus already gets it afterwards
 
@@ -382,12 +391,20 @@ class SafedlApp(App[None]):
         self.push_screen(Dialog(heading, "\n".join(lines), choices, safe="stay"), self._quit_as_chosen)
 
     def _quit_as_chosen(self, choice: str | None) -> None:
-        if choice == "stop":
+        def stop() -> None:
             for uid in self.hub.running:
                 self.workspace.cancel(uid)
-        if choice is not None:
-            self._leave(choice)
 
-    def _leave(self, _choice: str | None) -> None:
+        if choice == "stop":
+            self.ask(self.main, "stop", stop, self._leave, "stop what runs")
+        elif choice is not None:
+            self._leave(None)
+
+    def _leave(self, _: None) -> None:
         self.memory.save()
         self.exit()
+
+
+def _is_shown(widget: Widget | None, pane: Pane) -> bool:
+    chain = widget.ancestors_with_self if widget is not None else []
+    return pane in chain and all(node.display for node in chain)

@@ -212,8 +212,10 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         self.set_class(self.size.width < 100, "narrow")
 
     def tick(self) -> None:
-        """Let the console say how long it has been working."""
+        """Let the console say how long it has been working; read again when an experiment has ended."""
         self.console.tick()
+        if self.an_experiment_ended():
+            self.action_reload()
 
     # --- what the keys do
 

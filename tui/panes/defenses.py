@@ -95,6 +95,11 @@ plan."""
         self.picks("attacks").focus()
         self._ask()
 
+    def tick(self) -> None:
+        """Ask again when an experiment has ended."""
+        if self.an_experiment_ended():
+            self._ask()
+
     def show_attack(self, attack: str) -> None:
         """Put the cursor on an attack and go to its defenses."""
         self.picks("attacks").point_at(attack)

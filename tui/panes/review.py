@@ -114,6 +114,11 @@ what was dropped or is undecided."""
         self.grid.focus()
         self.action_reload()
 
+    def tick(self) -> None:
+        """Show the first scan as soon as it has ended."""
+        if self.an_experiment_ended() and self.scan is None:
+            self.action_reload()
+
     def on_unmount(self) -> None:
         """Record what has been decided last; the app is being left."""
         service.write_all(self._notebooks.values())  # nobody is there any more to be told what fails

@@ -80,6 +80,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.page = Page([], 0, 0)
         self._problem = ""
         self._wanted: str | None = None
+        """The run that the cursor is to go to."""
+        self._fetched: RunRow | None = None
+        """The run that was asked for, where it is on none of the pages."""
         self._seen: object = None
         self._timer: Timer | None = None
         self._loading_more = False
@@ -132,8 +135,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def show_run(self, uid: str) -> None:
         """Put the cursor on a run, whatever the filter hides."""
-        self._wanted = uid
-        self.query_one(FilterBar).value = self.filter = ""
+        self._wanted, self._fetched, self.filter = uid, None, ""
+        self.frame.memory.set("runs filter", "")
+        self.query_one(FilterBar).action_clear()
         self.action_reload()
 
     # --- reading
@@ -142,6 +146,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         """Read the runs again, as many as are shown."""
         workspace, filter, order = self.frame.workspace, self.filter, self.order
         rows = max(service.PAGE, len(self.page.rows))
+        self._loading_more = False  # its answer is dropped
         self.frame.ask(
             self, "page", lambda: service.read_page(workspace, filter, order, rows), self._take,
             "read the runs", self._show_problem,
@@ -151,34 +156,58 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.page, self._problem = page, ""
         table = self.table
         table.sorted_by = (HEADINGS.get(self.order.by, self.order.by), self.order.descending)
-        table.set_rows(page.rows)
+        table.set_rows(self._rows)
         self.set_class(not page.rows, "-empty")
         if page.rows and self.has_focus:
             self.call_after_refresh(table.focus)
         self.query_one("#nothing", Static).update(NOTHING if not page.total else "Nothing matches; esc clears.")
-        wanted, self._wanted = self._wanted, None
-        if wanted is not None:
-            position = next((i for i, r in enumerate(page.rows) if r.record.uid == wanted), None)
-            if position is None:
-                self._fetch(wanted)
-            else:
-                table.cursor = position
-                table.focus()
+        self._look_for_wanted()
+        if table.cursor == table.count - 1:
+            self.on_table_near_end()
         self._tell()
         self._settle()
         if self._recovers:
             self._recovers = False
             self._recover()
 
+    @property
+    def _rows(self) -> list[RunRow]:
+        """What the list shows: the pages, below the run that was asked for if it is on none of them."""
+        row, rows = self._fetched, self.page.rows
+        return rows if row is None or any(r.record.uid == row.record.uid for r in rows) else [row, *rows]
+
+    def _look_for_wanted(self) -> None:
+        """Go to the run that was asked for; read it, again too, where it is on none of the pages."""
+        uids = [r.record.uid for r in self.page.rows]
+        if self._wanted in uids:
+            self.table.cursor = uids.index(self._wanted)
+            self.table.focus()
+            self._wanted = None
+        elif self._wanted is not None:
+            self._fetch(self._wanted)
+        elif self._fetched is not None and self._fetched.record.uid not in uids:
+            self._fetch(self._fetched.record.uid)
+
     def _fetch(self, uid: str) -> None:
-        """Read a run that is not on the first pages, and show it at the top."""
         workspace = self.frame.workspace
 
         def take(row: RunRow) -> None:
-            self.table.set_rows([row, *self.page.rows])
-            self.table.cursor = 0
+            if self._wanted is None and self._fetched is None:
+                return  # the list was narrowed or sorted meanwhile
+            self._fetched = row
+            self.table.set_rows(self._rows)
+            if self._wanted == uid:
+                self._wanted, self.table.cursor = None, self.table.rows.index(row)
 
-        self.frame.ask(self, "fetch", lambda: service.find_run(workspace, uid), take, "find the run")
+        def failed(error: Exception) -> None:
+            self._forget_wanted()
+            self.table.set_rows(self._rows)
+            self.frame.show_error(error, "find the run")
+
+        self.frame.ask(self, "fetch", lambda: service.find_run(workspace, uid), take, "find the run", failed)
+
+    def _forget_wanted(self) -> None:
+        self._wanted = self._fetched = None
 
     def _show_problem(self, error: Exception) -> None:
         """Say in place what is wrong: a filter that is being typed is no reason for a dialog."""
@@ -208,7 +237,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         def take(more: list[RunRow]) -> None:
             self._loading_more = False
             self.page = Page([*self.page.rows, *more], self.page.found, self.page.total)
-            self.table.set_rows(self.page.rows)
+            self.table.set_rows(self._rows)
 
         def failed(error: Exception) -> None:
             self._loading_more = False
@@ -271,7 +300,10 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def on_filter_bar_narrowed(self, event: FilterBar.Narrowed) -> None:
         """Narrow the list."""
+        if event.text.strip() == self.filter:
+            return
         self.filter = event.text.strip()
+        self._forget_wanted()
         self.page = Page([], 0, self.page.total)
         self.frame.memory.set("runs filter", self.filter)
         self.action_reload()
@@ -296,6 +328,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def _sort(self, order: Order) -> None:
         self.order = order
+        self._forget_wanted()
         self.page = Page([], 0, self.page.total)
         self.frame.memory.set("runs sort", order.by)
         self.frame.memory.set("runs descending", order.descending)
@@ -370,6 +403,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         def deleted(_: None) -> None:
             self.frame.marked.discard(uid)
             self.frame.remember_marks()
+            if self._fetched is not None and self._fetched.record.uid == uid:
+                self._forget_wanted()
             self.frame.say(f"deleted {uid}")
             self.action_reload()
 

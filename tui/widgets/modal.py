@@ -14,7 +14,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError
+from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, surroundings
 from safedl.text import printable
 from tui.widgets.lines import Lines
 from tui.widgets.pane import Box
@@ -78,9 +78,10 @@ NEXT_STEPS = {
 def error_dialog(error: Exception, doing: str) -> Dialog:
     """Return a dialog that says what went wrong, why, and what to do next."""
     step = next((text for kind, text in NEXT_STEPS.items() if isinstance(error, kind)), "")
-    if not isinstance(error, SafedlError):
+    why = str(error) if isinstance(error, SafedlError) else surroundings(error)
+    if why is None:
+        why = f"{type(error).__name__}: {error}"
         step = "This is a fault of Safe-DL. What runs goes on; please report the text above."
-    why = str(error) if isinstance(error, SafedlError) else f"{type(error).__name__}: {error}"
     return Dialog(f"Could not {doing}", f"{why}\n\n{step}".rstrip())
 
 

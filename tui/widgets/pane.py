@@ -49,6 +49,8 @@ class Pane(Vertical):
 
     status: reactive[str] = reactive("", init=False)
     """A sentence for the status line."""
+    _ran: frozenset[str] = frozenset()
+    """The experiments that ran when `an_experiment_ended` was asked last."""
 
     @property
     def frame(self) -> SafedlApp:
@@ -60,6 +62,11 @@ class Pane(Vertical):
 
     def tick(self) -> None:
         """Five times a second while the pane is in front: repaint what has changed."""
+
+    def an_experiment_ended(self) -> bool:
+        """Return whether an experiment has ended since this was asked last: there are new results to read."""
+        before, self._ran = self._ran, self.frame.hub.running
+        return bool(before - self._ran)
 
     def watch_status(self) -> None:
         """Pass the sentence on."""
@@ -73,9 +80,9 @@ class Pane(Vertical):
             return  # where a pane has nothing to show, its boxes are hidden
         zoomed = None if self.has_class("zoomed") else focused
         self.set_class(zoomed is not None, "zoomed")
-        for box in boxes:
-            box.display = zoomed is None or box is zoomed
+        for box in boxes:  # None leaves it to the style sheet, which may hide a box
+            box.styles.display = None if zoomed in (None, box) else "none"
             box.set_class(box is zoomed, "zoomed-box")
         for row in self.query(".row"):
-            row.display = zoomed is None or zoomed in row.walk_children()
+            row.styles.display = None if zoomed is None or zoomed in row.walk_children() else "none"
             row.set_class(zoomed is not None, "zoomed-box")
