@@ -116,8 +116,6 @@ class SafedlApp(App[None]):
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
         self._reading = False
-        self._focused: Widget | None = None
-        """What had the focus last while it was shown."""
         self._news: deque[Dialog] = deque()
         self._prepare_theme()
 
@@ -198,17 +196,9 @@ class SafedlApp(App[None]):
         self._show_header()
 
     def keep_focus(self) -> None:
-        """Where nothing that is shown in the pane has the focus, give it to what had it, else to the pane: keys work."""
-        pane, focused = self.pane, self.main.focused
-        if pane is None or not self.main.query_one("#frame").display:
-            return  # nothing is shown: the terminal is too small
-        if _is_shown(focused, pane):
-            self._focused = focused
-        elif _is_shown(self._focused, pane):
-            self.main.set_focus(self._focused)
-        else:
-            pane.can_focus = True
-            self.main.set_focus(pane)  # at once: a list that has asked for the focus already gets it afterwards
+        """Keep the focus in the pane in front, so that its keys work."""
+        if self.pane is not None and self.main.query_one("#frame").display:  # else the terminal is too small
+            self.pane.keep_focus()
 
     async def open_run(self, uid: str) -> None:
         """Show a run in the Runs pane."""
@@ -403,8 +393,3 @@ class SafedlApp(App[None]):
     def _leave(self, _: None) -> None:
         self.memory.save()
         self.exit()
-
-
-def _is_shown(widget: Widget | None, pane: Pane) -> bool:
-    chain = widget.ancestors_with_self if widget is not None else []
-    return pane in chain and all(node.display for node in chain)

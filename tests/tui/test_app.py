@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from safedl.workspace import Workspace
 from tests.tui.conftest import UID, FakeDriver, app_on, recorded, screen_text, until
+from tests.tui.scans import FIRST, add_scan
 from tui.app import PANES
 from tui.panes.run import PlanTree
+from tui.panes.scan import ask_for_scan
+from tui.services import runs
 from tui.widgets.bars import MOST_HINTS
 from tui.widgets.help import Help, keys_of
-from tui.widgets.modal import Dialog
+from tui.widgets.modal import Choice, Dialog
 
 
 def running(workspace: Workspace) -> FakeDriver:
@@ -102,6 +107,64 @@ async def test_too_small_a_terminal_says_so_and_recovers(workspace: Workspace) -
     driver.leave()
 
 
+async def test_the_focus_comes_back_after_the_terminal_was_too_small(workspace: Workspace) -> None:
+    driver = running(workspace)
+    async with app_on(workspace) as (app, pilot):
+        tree = app.main.query_one(PlanTree)
+        await until(lambda: "▶ running" in screen_text(app) and app.focused is tree)
+        await pilot.resize_terminal(50, 12)
+        await until(lambda: "at least 60 x 16" in screen_text(app) and app.focused is not tree)
+        await app.read()
+        await pilot.resize_terminal(80, 24)
+        await until(lambda: app.focused is tree)
+    driver.leave()
+
+
+async def test_the_first_scan_is_shown_when_it_ends(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    async with app_on(workspace, clock=time.monotonic) as (app, pilot):
+        await until(lambda: app.hub.running)
+        await pilot.press("8")
+        await until(lambda: "Nothing has been scanned" in screen_text(app) and app.pane and app.pane._ran)
+        add_scan(workspace, 43)
+        driver.leave()
+        await until(lambda: FIRST in screen_text(app))
+
+
+async def test_keys_work_while_the_store_is_slow_to_answer_at_first(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, go, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> None:
+        asked.set()
+        go.wait(10)
+        answered.set()
+
+    monkeypatch.setattr(runs, "read_page", slow)
+    async with app_on(workspace) as (app, pilot):
+        await until(asked.is_set)
+        await pilot.press("6")
+        await until(lambda: app.pane is not None and app.pane.id == "compare")
+        assert not answered.is_set()
+        go.set()
+
+
+@pytest.mark.parametrize("dialog", ["scan", "long text"])
+async def test_the_keys_of_a_dialog_are_in_view_in_a_small_terminal(workspace: Workspace, dialog: str) -> None:
+    async with app_on(workspace, (60, 16)) as (app, pilot):
+        if dialog == "scan":
+            ask_for_scan(app)
+            last = "Its weights"
+        else:
+            text = "\n".join(f"line {i}" for i in range(40))
+            app.push_screen(Dialog("Much", text, [Choice("a", "do it", "a"), Choice("b", "or this", "b")]))
+            last = "line 39"
+        await until(lambda: "[esc]" in screen_text(app))
+        await pilot.press(*(["down"] * 3 if dialog == "scan" else ["end"]))
+        await until(lambda: last in screen_text(app) and "[esc]" in screen_text(app))
+
+
 async def test_zoom_lets_a_box_fill_the_pane_and_gives_the_others_back(workspace: Workspace) -> None:
     driver = running(workspace)
     async with app_on(workspace) as (app, pilot):
@@ -133,6 +196,25 @@ async def test_quitting_asks_while_something_runs(workspace: Workspace, key: str
         await pilot.press(key)
         await until(lambda: not app.is_running if leaves else not isinstance(app.screen, Dialog))
         assert (workspace.experiment_folder(UID) / "cancel").exists() == stops
+    driver.leave()
+
+
+async def test_what_cannot_be_stopped_is_told_and_the_app_stays(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Workspace, uid: str) -> None:
+        raise PermissionError(13, "Permission denied", str(Path("w") / "cancel"))
+
+    monkeypatch.setattr(Workspace, "cancel", refuse)
+    driver = running(workspace)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: app.hub.running)
+        await pilot.press("ctrl+q", "s")
+        await until(lambda: "Could not stop what runs" in screen_text(app))
+        assert "permission denied" in screen_text(app)
+        await pilot.press("escape")
+        await until(lambda: not isinstance(app.screen, Dialog))
+        assert app.is_running
     driver.leave()
 
 

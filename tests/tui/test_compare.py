@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from textual.pilot import Pilot
 from safedl.workspace import Workspace
 from tests.conclusions.measured import METRICS, ran
 from tests.store.samples import Workplace
-from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
+from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, recorded, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.compare import ComparePane
 
@@ -91,6 +92,19 @@ async def test_changes_and_stars_are_those_of_the_figures(filled: Workspace) -> 
         asr = line(app, "↓ asr")
         assert asr.count("★") == 1 and "0.000 -.960 ★" in asr  # nothing is less than no accuracy at all
         assert "0.950 +.920 ★" in line(app, "↑ robust_accuracy")
+
+
+async def test_rankings_come_when_an_experiment_ends(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    async with app_on(workspace, clock=time.monotonic) as (app, pilot):
+        await until(lambda: app.hub.running)
+        pane = await open_pane(app, pilot)
+        await until(lambda: "Mark runs in Runs (5) with space" in screen_text(app) and pane._ran)
+        work = Workplace(workspace.root)
+        ran(work, seeds=[0])
+        work.recorder.close()
+        driver.leave()
+        await until(lambda: pane.ranked_attacks and "spectral_signatures" in screen_text(app))
 
 
 async def test_another_baseline_turns_changes_round(filled: Workspace) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from safedl.profile.load import load, parse
 from safedl.workspace import Workspace
 from tests.conclusions.measured import PROFILE, ran, save
 from tests.store.samples import Workplace
-from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
+from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, recorded, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.services import plan_cost
@@ -97,6 +98,19 @@ def test_a_plan_costs_what_its_stages_took(tmp_path: Path) -> None:
     # dp_training never ran; the attack, three detectors at 30, 10 and 1, and four bounds have to run again
     assert plan_cost.cost(other, known) == Cost(9, 2, 1, 30.0 + 41.0 + 4 * 30.0)
     assert plan_cost.cost(profile, History()) == Cost(11, 0, 11, 0.0)
+
+
+async def test_the_cost_follows_when_an_experiment_ends(workspace: Workspace) -> None:
+    save(workspace.root)
+    driver = FakeDriver(workspace, recorded())
+    async with app_on(workspace, clock=time.monotonic) as (app, pilot):
+        await until(lambda: app.hub.running)
+        pane = await opened(app, pilot)
+        await until(lambda: "runs to do" in screen_text(app) and pane._ran)
+        assert not pane.advice
+        ran(Workplace(workspace.root), seeds=(0,))
+        driver.leave()
+        await until(lambda: pane.advice and "done before" in screen_text(app))
 
 
 async def test_the_plan_is_started_and_watched(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from safedl.events import Event
+from safedl.store.records import RunRow
 from safedl.workspace import Workspace
 from tests.store.samples import Workplace, experiment, finished, run, tree
 from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, recorded, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.details import DetailsBox
 from tui.panes.runs import RunsPane
+from tui.services import runs as service
+from tui.widgets.filter import FilterBar
 from tui.widgets.modal import Dialog
 
 REPORT = """\
@@ -188,9 +193,7 @@ async def test_retry_resumes_the_runs_experiment(filled: Workspace, monkeypatch:
 
 
 async def test_pages_are_read_as_the_cursor_goes_down(workspace: Workspace) -> None:
-    work = Workplace(workspace.root)
-    work.begin(experiment(), [run(f"r{i:04}") for i in range(450)])
-    work.recorder.close()
+    many(workspace)
     async with app_on(workspace) as (app, pilot):
         await pilot.press("5")
         await until(lambda: len(shown(app)) == 200)
@@ -199,6 +202,68 @@ async def test_pages_are_read_as_the_cursor_goes_down(workspace: Workspace) -> N
         await pilot.press("G")
         await until(lambda: len(shown(app)) == 450)
         assert shown(app) == [f"r{i:04}" for i in reversed(range(450))]
+
+
+def many(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    work.begin(experiment(), [run(f"r{i:04}") for i in range(450)])
+    work.recorder.close()
+
+
+def current(app: SafedlApp) -> str | None:
+    row = pane_of(app).table.current
+    return row.record.uid if row else None
+
+
+@pytest.mark.parametrize("remembered", ["", "model:cnn", "model:none"])
+async def test_an_old_run_that_was_asked_for_stays(workspace: Workspace, remembered: str) -> None:
+    many(workspace)
+    (workspace.root / "app.json").write_text(json.dumps({"runs filter": remembered}))
+    async with app_on(workspace) as (app, pilot):
+        await app.open_run("r0003")
+        await until(lambda: current(app) == "r0003")
+        pane = pane_of(app)
+        assert pane.filter == "" and not pane.query_one(FilterBar).has_class("-open")
+        for _ in range(2):
+            before = pane.page
+            await pilot.press("f5")
+            await until(lambda before=before: pane.page is not before)  # type: ignore[misc]
+            assert shown(app)[:2] == ["r0003", "r0449"] and current(app) == "r0003"
+        await pilot.press("G")
+        await until(lambda: len(shown(app)) == 401)
+        await pilot.press("G")
+        await until(lambda: len(shown(app)) == 450 and shown(app).count("r0003") == 1)
+        await pilot.press("S")
+        await until(lambda: shown(app)[0] == "r0000")
+
+
+async def test_a_run_that_is_gone_is_told(filled: Workspace) -> None:
+    async with app_on(filled) as (app, _):
+        await app.open_run("never")
+        await until(lambda: "there is no run never any more" in screen_text(app) and len(shown(app)) == 5)
+
+
+async def test_reading_again_while_a_page_is_read_does_not_end_the_list(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(workspace)
+    go, original, asked = threading.Event(), service.read_more, list[int]()
+
+    def slow(workspace: Workspace, filter: str, order: service.Order, rows: list[RunRow]) -> list[RunRow]:
+        asked.append(len(rows))
+        if len(asked) == 1:
+            go.wait(20)
+        return original(workspace, filter, order, rows)
+
+    monkeypatch.setattr(service, "read_more", slow)
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 200)
+        await pilot.press("G")
+        await until(lambda: asked)
+        await pilot.press("f5")
+        await until(lambda: len(shown(app)) == 400)
+        go.set()
 
 
 async def test_a_store_that_cannot_be_used_is_named_in_place(workspace: Workspace) -> None:

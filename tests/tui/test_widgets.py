@@ -9,9 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.color import Color
 
+from safedl.workspace import Workspace
+from tests.conclusions.measured import save
+from tests.tui.conftest import app_on, until
+from tui.panes.profile import ProfilePane
 from tui.states import LOOKS, bar, look
 from tui.widgets.chart import Curve, draw
 from tui.widgets.image import half_blocks
+from tui.widgets.pane import Box
 from tui.widgets.table import Column, Table
 
 
@@ -93,6 +98,21 @@ def test_without_colours_light_is_a_denser_sign(tmp_path: Path) -> None:
     image.putpixel((1, 1), 255)
     image.save(tmp_path / "p.png")
     assert [line.plain for line in half_blocks(tmp_path / "p.png", 9, 9, colours=False)] == [" @"]
+
+
+async def test_after_a_zoom_the_style_sheet_decides_again_what_is_shown(workspace: Workspace) -> None:
+    save(workspace.root)
+    async with app_on(workspace) as (app, pilot):
+        await app.action_go("profile")
+        pane = app.main.query_one(ProfilePane)
+        pane.picks("rail").point_at("training")
+        await until(lambda: pane.has_class("setting"))
+        shown = [box.id for box in pane.query(Box) if box.display]
+        assert "threats-box" not in shown
+        await pilot.press("z")
+        await until(lambda: [box.id for box in pane.query(Box) if box.display] == ["rail-box"])
+        await pilot.press("z")
+        await until(lambda: [box.id for box in pane.query(Box) if box.display] == shown)
 
 
 def test_a_table_fills_its_width_and_leaves_columns_out_where_it_is_narrow() -> None:

@@ -148,8 +148,7 @@ what was dropped or is undecided."""
             newest = service.newest_scans(workspace, 1)
             return service.open_scan(workspace, newest[0].record.uid) if newest else None
 
-        take = partial(self._take, changes=changes)
-        self.frame.ask(self, "scan", read, take, "read the scan", self._show_problem)
+        self.frame.ask(self, "scan", read, partial(self._take, changes=changes), "read the scan", self._show_problem)
 
     def _take(self, scan: Scan | None, changes: Mapping[str, int]) -> None:
         """Show a scan; `changes` says how often each notebook had changed before the scan was read."""
@@ -364,9 +363,7 @@ what was dropped or is undecided."""
         workspace = self.frame.workspace
 
         def show(rows: list[RunRow]) -> None:
-            options = [
-                Option(one_line(f"{r.record.uid}  {r.record.dataset} / {r.record.model}"), r.record.uid) for r in rows
-            ]
+            options = [Option(one_line(f"{r.uid}  {r.dataset} / {r.model}"), r.uid) for r in (x.record for x in rows)]
             self.frame.push_screen(Picker("Scans", options), chosen)
 
         def chosen(uid: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -15,12 +16,12 @@ from tui.panes.details import DetailsBox
 from tui.panes.takeout import ask_for_export
 from tui.services import runs as service
 from tui.services.follow import SCAN
-from tui.services.runs import Details, Order, Page
+from tui.services.runs import SORTS, Details, Order, Page
 from tui.widgets.filter import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Choice, Dialog, Option, Picker
 from tui.widgets.pane import Box, Pane
-from tui.widgets.runtable import RunTable
+from tui.widgets.runtable import HEADINGS, RunTable
 
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
 SETTLE = 0.08
 """Seconds that the cursor must stand still before a run's files are read."""
 NOTHING = "No runs yet. Press 4, then r: pick a profile and run it."
-SORTS = {
-    "when": "when it was planned", "attack": "attack", "defense": "defense", "dataset": "data set", "model": "model",
-    "status": "state", "seed": "seed", "clean_accuracy": "clean accuracy", "asr": "attack success rate",
-    "adversarial_accuracy": "adversarial accuracy", "tpr": "detection: true positives",
-    "fpr": "detection: false positives", "score.final": "final score", "seconds": "seconds", "memory_mb": "memory",
-}  # fmt: skip
-HEADINGS = {"when": "when", "dataset": "data", "model": "model", "seed": "seed", "clean_accuracy": "acc", "asr": "ASR",
-            "adversarial_accuracy": "adv",
-            "status": "state", "seconds": "secs", "attack": "attack / defense", "kind": "kind"}  # fmt: skip
 
 
 class RunsPane(Pane):
@@ -79,10 +71,10 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.order = Order()
         self.page = Page([], 0, 0)
         self._problem = ""
-        self._wanted: str | None = None
-        """The run that the cursor is to go to."""
-        self._fetched: RunRow | None = None
-        """The run that was asked for, where it is on none of the pages."""
+        self._asked: str | None = None
+        """The run that was asked for: it is shown though it may be on none of the pages that have been read."""
+        self._goes = False
+        """Whether the cursor is to go to it."""
         self._seen: object = None
         self._timer: Timer | None = None
         self._loading_more = False
@@ -135,7 +127,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def show_run(self, uid: str) -> None:
         """Put the cursor on a run, whatever the filter hides."""
-        self._wanted, self._fetched, self.filter = uid, None, ""
+        self._asked, self._goes, self.filter = uid, True, ""
         self.frame.memory.set("runs filter", "")
         self.query_one(FilterBar).action_clear()
         self.action_reload()
@@ -144,11 +136,11 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def action_reload(self) -> None:
         """Read the runs again, as many as are shown."""
-        workspace, filter, order = self.frame.workspace, self.filter, self.order
+        workspace, filter, order, asked = self.frame.workspace, self.filter, self.order, self._asked
         rows = max(service.PAGE, len(self.page.rows))
         self._loading_more = False  # its answer is dropped
         self.frame.ask(
-            self, "page", lambda: service.read_page(workspace, filter, order, rows), self._take,
+            self, "page", lambda: service.read_page(workspace, filter, order, rows, asked), self._take,
             "read the runs", self._show_problem,
         )  # fmt: skip
 
@@ -156,12 +148,14 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.page, self._problem = page, ""
         table = self.table
         table.sorted_by = (HEADINGS.get(self.order.by, self.order.by), self.order.descending)
-        table.set_rows(self._rows)
+        table.set_rows(page.shown)
         self.set_class(not page.rows, "-empty")
         if page.rows and self.has_focus:
             self.call_after_refresh(table.focus)
         self.query_one("#nothing", Static).update(NOTHING if not page.total else "Nothing matches; esc clears.")
-        self._look_for_wanted()
+        if self._goes:
+            self._goes = False
+            self._go_to(self._asked)
         if table.cursor == table.count - 1:
             self.on_table_near_end()
         self._tell()
@@ -170,44 +164,13 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             self._recovers = False
             self._recover()
 
-    @property
-    def _rows(self) -> list[RunRow]:
-        """What the list shows: the pages, below the run that was asked for if it is on none of them."""
-        row, rows = self._fetched, self.page.rows
-        return rows if row is None or any(r.record.uid == row.record.uid for r in rows) else [row, *rows]
-
-    def _look_for_wanted(self) -> None:
-        """Go to the run that was asked for; read it, again too, where it is on none of the pages."""
-        uids = [r.record.uid for r in self.page.rows]
-        if self._wanted in uids:
-            self.table.cursor = uids.index(self._wanted)
+    def _go_to(self, uid: str | None) -> None:
+        position = next((i for i, row in enumerate(self.table.rows) if row.record.uid == uid), None)
+        if position is None:
+            self.frame.say(f"there is no run {uid} any more", severe=True)
+        else:
+            self.table.cursor = position
             self.table.focus()
-            self._wanted = None
-        elif self._wanted is not None:
-            self._fetch(self._wanted)
-        elif self._fetched is not None and self._fetched.record.uid not in uids:
-            self._fetch(self._fetched.record.uid)
-
-    def _fetch(self, uid: str) -> None:
-        workspace = self.frame.workspace
-
-        def take(row: RunRow) -> None:
-            if self._wanted is None and self._fetched is None:
-                return  # the list was narrowed or sorted meanwhile
-            self._fetched = row
-            self.table.set_rows(self._rows)
-            if self._wanted == uid:
-                self._wanted, self.table.cursor = None, self.table.rows.index(row)
-
-        def failed(error: Exception) -> None:
-            self._forget_wanted()
-            self.table.set_rows(self._rows)
-            self.frame.show_error(error, "find the run")
-
-        self.frame.ask(self, "fetch", lambda: service.find_run(workspace, uid), take, "find the run", failed)
-
-    def _forget_wanted(self) -> None:
-        self._wanted = self._fetched = None
 
     def _show_problem(self, error: Exception) -> None:
         """Say in place what is wrong: a filter that is being typed is no reason for a dialog."""
@@ -236,8 +199,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
         def take(more: list[RunRow]) -> None:
             self._loading_more = False
-            self.page = Page([*self.page.rows, *more], self.page.found, self.page.total)
-            self.table.set_rows(self._rows)
+            self.page = replace(self.page, rows=[*rows, *more])
+            self.table.set_rows(self.page.shown)
 
         def failed(error: Exception) -> None:
             self._loading_more = False
@@ -303,10 +266,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         if event.text.strip() == self.filter:
             return
         self.filter = event.text.strip()
-        self._forget_wanted()
-        self.page = Page([], 0, self.page.total)
         self.frame.memory.set("runs filter", self.filter)
-        self.action_reload()
+        self._begin_anew()
 
     def on_filter_bar_left(self) -> None:
         """Go back to the list."""
@@ -328,10 +289,13 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def _sort(self, order: Order) -> None:
         self.order = order
-        self._forget_wanted()
-        self.page = Page([], 0, self.page.total)
         self.frame.memory.set("runs sort", order.by)
         self.frame.memory.set("runs descending", order.descending)
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Read the first page of another list."""
+        self.page, self._asked, self._goes = Page([], 0, self.page.total), None, False
         self.action_reload()
 
     def action_mark(self) -> None:
@@ -403,8 +367,6 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         def deleted(_: None) -> None:
             self.frame.marked.discard(uid)
             self.frame.remember_marks()
-            if self._fetched is not None and self._fetched.record.uid == uid:
-                self._forget_wanted()
             self.frame.say(f"deleted {uid}")
             self.action_reload()
 

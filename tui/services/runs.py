@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safedl.errors import NotFoundError
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
 from tui.services.follow import log_lines
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from safedl.store.records import RunRow
 
 PAGE = 200
+SORTS = {
+    "when": "when it was planned", "attack": "attack", "defense": "defense", "dataset": "data set", "model": "model",
+    "status": "state", "seed": "seed", "clean_accuracy": "clean accuracy", "asr": "attack success rate",
+    "adversarial_accuracy": "adversarial accuracy", "tpr": "detection: true positives",
+    "fpr": "detection: false positives", "score.final": "final score", "seconds": "seconds", "memory_mb": "memory",
+}  # fmt: skip
+"""What may order the runs, in words."""
 PICTURES = ("contact_sheet.png", "trigger.png", "mask.png", "overlay.png")
 
 
@@ -25,6 +34,15 @@ class Page:
     rows: list[RunRow]
     found: int
     total: int
+    asked: RunRow | None = None
+    """A run that was asked for and was none of the rows."""
+
+    @property
+    def shown(self) -> list[RunRow]:
+        """The rows, below the run that was asked for."""
+        if self.asked is None:
+            return self.rows
+        return [self.asked, *(row for row in self.rows if row.record.uid != self.asked.record.uid)]
 
 
 @dataclass(frozen=True)
@@ -35,8 +53,8 @@ class Order:
     descending: bool = True
 
 
-def read_page(workspace: Workspace, filter: str, order: Order, rows: int = PAGE) -> Page:
-    """Return the first `rows` runs that a filter lets through; no store yet means no runs.
+def read_page(workspace: Workspace, filter: str, order: Order, rows: int = PAGE, asked: str | None = None) -> Page:
+    """Return the first `rows` runs that a filter lets through, and the run `asked` for; no store yet means no runs.
 
     Raises `UsageError` for a filter without meaning, `StoreError` if the store cannot be used.
     """
@@ -46,9 +64,13 @@ def read_page(workspace: Workspace, filter: str, order: Order, rows: int = PAGE)
         return Page([], 0, 0)
     found = queries.runs(workspace.db, filter=filter, sort=order.by, descending=order.descending, limit=rows)
     total = queries.count_runs(workspace.db)
+    beside = None
+    if asked is not None and all(row.record.uid != asked for row in found):
+        with suppress(NotFoundError):  # it may have been deleted
+            beside = queries.find_run(workspace.db, asked)
     if len(found) < rows:
-        return Page(found, len(found), total)
-    return Page(found, queries.count_runs(workspace.db, filter) if filter else total, total)
+        return Page(found, len(found), total, beside)
+    return Page(found, queries.count_runs(workspace.db, filter) if filter else total, total, beside)
 
 
 def read_more(workspace: Workspace, filter: str, order: Order, rows: list[RunRow]) -> list[RunRow]:
@@ -60,13 +82,6 @@ def read_more(workspace: Workspace, filter: str, order: Order, rows: list[RunRow
         workspace.db, filter=filter, sort=order.by, descending=order.descending, limit=PAGE,
         before=rows[-1].record.uid if newest_first and rows else None, offset=0 if newest_first else len(rows),
     )  # fmt: skip
-
-
-def find_run(workspace: Workspace, uid: str) -> RunRow:
-    """Return the run with this uid. Raises `NotFoundError`."""
-    from safedl.store import queries
-
-    return queries.find_run(workspace.db, uid)
 
 
 def recover(workspace: Workspace) -> list[str]:

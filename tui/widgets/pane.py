@@ -49,6 +49,8 @@ class Pane(Vertical):
 
     status: reactive[str] = reactive("", init=False)
     """A sentence for the status line."""
+    _focused: Widget | None = None
+    """What had the focus last."""
     _ran: frozenset[str] = frozenset()
     """The experiments that ran when `an_experiment_ended` was asked last."""
 
@@ -67,6 +69,21 @@ class Pane(Vertical):
         """Return whether an experiment has ended since this was asked last: there are new results to read."""
         before, self._ran = self._ran, self.frame.hub.running
         return bool(before - self._ran)
+
+    def keep_focus(self) -> None:
+        """Where nothing that is shown here has the focus, give it to what had it last, else to the pane itself."""
+        screen = self.frame.main
+        if self._has_in_view(screen.focused):
+            self._focused = screen.focused
+        elif self._has_in_view(self._focused):
+            screen.set_focus(self._focused)
+        else:
+            self.can_focus = True
+            screen.set_focus(self)  # at once: a list that has asked for the focus already gets it afterwards
+
+    def _has_in_view(self, widget: Widget | None) -> bool:
+        chain = widget.ancestors_with_self if widget is not None else []
+        return self in chain and all(node.display for node in chain)
 
     def watch_status(self) -> None:
         """Pass the sentence on."""

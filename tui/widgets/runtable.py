@@ -15,6 +15,11 @@ from tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
 
+HEADINGS = {"when": "when", "dataset": "data", "model": "model", "seed": "seed", "clean_accuracy": "acc", "asr": "ASR",
+            "adversarial_accuracy": "adv",
+            "status": "state", "seconds": "secs", "attack": "attack / defense", "kind": "kind"}  # fmt: skip
+"""The column that shows what orders the runs."""
+
 
 class RunTable(Table["RunRow"]):
     """Runs with their marks."""
