@@ -22,7 +22,7 @@ SCREENS = {
     "profile": ("1", "o", *"digits", "enter", *"jjjj", "enter"),
     "risk": ("2",),
     "defenses": ("3", "enter", "j"),
-    "run": ("4", "a", "j", "enter", "g", "j"),
+    "run": ("4", "a", "down", "enter", "g", "j"),
     "runs": ("5", "slash", *"defense:activation attack:static", "enter", "g", "enter", "]", "]"),
     "compare": ("6",),
     "ship": ("7",),
