@@ -122,7 +122,6 @@ class Workspace:
 
     def resume(self, uid: str) -> None:
         """Start a driver that goes on with an experiment, in a session of its own."""
-        self.take_back_cancel(uid)
         self._spawn(uid, ["resume", uid])
 
     def export(self, uid: str, targets: Mapping[str, Path]) -> str:

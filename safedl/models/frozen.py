@@ -22,11 +22,12 @@ def frozen(model: Classifier) -> Classifier:
     image take half the time. A network that then answers otherwise is copied as it is.
     """
     # Without torch.fx: its tracer changes torch.nn.Module for the whole process, where other threads train.
-    copy = model.clone().requires_grad_(False).eval()
-    with suppress(Exception):  # a model of the user's own may fail in any way once its layers are exchanged
-        folded = _fold(model.clone().requires_grad_(False).eval())
-        if _alike(copy, folded):
-            copy = folded
+    copy = model.clone().requires_grad_(False)
+    if any(isinstance(layer, nn.BatchNorm2d) for layer in copy.modules()):
+        with suppress(Exception):  # a model of the user's own may fail in any way once its layers are exchanged
+            folded = _fold(copy.clone())
+            if _alike(copy, folded):
+                copy = folded
     return copy.to(memory_format=torch.channels_last)
 
 

@@ -96,7 +96,6 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.found: Conclusions | None = None
-        self._jobs = 0
 
     def compose(self) -> ComposeResult:
         """Lay the matrix beside ranking and reasons."""
@@ -136,10 +135,8 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
 
     def tick(self) -> None:
         """Read again when an experiment has ended."""
-        running = len(self.frame.hub.running)
-        if running < self._jobs:
+        if self.an_experiment_ended():
             self.paint()
-        self._jobs = running
 
     def paint(self) -> None:
         """Ask the store, then show what it says."""

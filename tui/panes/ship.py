@@ -60,7 +60,6 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.found: Conclusions | None = None
-        self._alive: frozenset[str] = frozenset()
 
     def compose(self) -> ComposeResult:
         """Lay the checklist above the item."""
@@ -100,8 +99,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def tick(self) -> None:
         """Read again when an experiment has ended."""
-        before, self._alive = self._alive, frozenset(self.frame.hub.running)
-        if before - self._alive:
+        if self.an_experiment_ended():
             self.action_reload()
 
     def action_reload(self) -> None:
