@@ -96,6 +96,17 @@ async def test_a_spoilt_memory_is_no_reason_to_stop(workspace: Workspace, text: 
         assert app.theme == "safedl-dark"
 
 
+async def test_two_apps_leave_what_the_other_remembers(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot), app_on(workspace) as (other, other_pilot):
+        await pilot.press("ctrl+t", "ctrl+t")
+        other.memory.set("runs filter", "attack:bad_nets")
+        await pilot.press("ctrl+q")
+        await other_pilot.press("ctrl+q")
+    async with app_on(workspace) as (app, _):
+        assert app.theme == "high-contrast"
+        assert app.memory.get("runs filter", "") == "attack:bad_nets"
+
+
 async def test_too_small_a_terminal_says_so_and_recovers(workspace: Workspace) -> None:
     driver = running(workspace)
     async with app_on(workspace, (59, 24)) as (app, pilot):

@@ -134,6 +134,15 @@ async def test_history_is_kept_between_starts(filled: Workspace) -> None:
         await until(lambda: console.editor.text == "SELECT 11" and console.editor.has_focus)
 
 
+async def test_what_is_typed_and_not_run_is_there_at_the_next_start(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        console.editor.load_text("")
+        await pilot.press(*"half a query", "ctrl+q")
+    async with app_on(filled) as (app, pilot):
+        assert (await console_of(app, pilot)).editor.text == "half a query"
+
+
 async def test_named_queries(filled: Workspace) -> None:
     async with app_on(filled) as (app, pilot):
         console = await console_of(app, pilot)

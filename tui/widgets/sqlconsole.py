@@ -161,7 +161,6 @@ class SqlConsole(Box):
 
     def _remember(self, text: str) -> None:
         memory = self.frame.memory
-        memory.set("sql draft", text)
         past = [q for q in memory.get("sql history", []) if isinstance(q, str) and q != text]
         memory.set("sql history", [*past, text][-REMEMBERED:])
 
@@ -206,11 +205,13 @@ class SqlConsole(Box):
 
     def action_leave(self) -> None:
         """Go on to the rows, or out of the console where there are none."""
-        self.frame.memory.set("sql draft", self.editor.text)
         if self.rows.count:
             self.rows.focus()
         else:
             self.post_message(self.Left())
+
+    def on_text_area_changed(self) -> None:
+        self.frame.memory.set("sql draft", self.editor.text)
 
     async def on_lines_chosen(self, event: Lines.Chosen) -> None:
         """Open the run whose uid stands in the row, or show the whole value."""
