@@ -211,6 +211,7 @@ class SqlConsole(Box):
             self.post_message(self.Left())
 
     def on_text_area_changed(self) -> None:
+        """Remember what is typed."""
         self.frame.memory.set("sql draft", self.editor.text)
 
     async def on_lines_chosen(self, event: Lines.Chosen) -> None:
