@@ -110,7 +110,7 @@ def _print_table(ranking: Ranking, metric: str) -> None:
             row[_heading(name)] = _text(entry.values.get(name))
             if any(name in e.deltas for e in ranking.entries):
                 row[f"Δ {_heading(name)}"] = _text(entry.deltas.get(name), sign=True)
-        rows.append({**row, "seeds": len(entry.runs), "marks": marks(entry)})
+        rows.append({**row, "seeds": entry.seeds, "marks": marks(entry)})
     title = f"{ranking.attack} on {ranking.dataset} / {ranking.model} ({ranking.recipe[:8]}): {ranking.note}"
     print_rows(rows, title=title)
 
@@ -169,4 +169,4 @@ def _heading(name: str) -> str:
 def _text(found: Estimate | None, *, sign: bool = False) -> str | None:
     if found is None:
         return None
-    return f"+{found.text}" if sign and found.mean >= 0 else found.text
+    return found.signed if sign else found.text

@@ -13,18 +13,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safedl.catalog import Category
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.defense_tags import recommended
 from safedl.conclusions import notes
 from safedl.decision.decide import Decision, decide
-from safedl.decision.facts import AttackOutcome, PlannedRun, PrivacyBudget, ProfileFacts, mean_metrics, outcome
+from safedl.decision.facts import (
+    AttackOutcome,
+    PlannedRun,
+    PrivacyBudget,
+    ProfileFacts,
+    SeedOfAttack,
+    mean_metrics,
+    outcome,
+)
 from safedl.evaluation.comparison import Ranking, compare
 from safedl.evaluation.worst_case import WorstCase, worst_cases
 from safedl.plan import Stage, expand
 from safedl.profile.schema import Profile
-from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
+from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.documents import RiskPoint
-from safedl.risk.effect import Metrics, measure_of, number
+from safedl.risk.effect import Measure, Metrics, measure_of, number
 from safedl.risk.recommend import Advice, recommend
 from safedl.store import connect, queries
 from safedl.store.queries import ExperimentRow
@@ -83,7 +92,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         uids = {row.record.uid for row in completed.values()}
         rankings = compare(r for r in results(db, Selection(experiment=experiment.record.uid)) if r.uid in uids)
     baseline = mean_metrics([row.metrics for row in completed.values() if row.record.kind == "baseline"])
-    outcomes = _outcomes(profile, stages, completed, baseline, rankings)
+    outcomes = _outcomes(profile, stages, completed, rankings)
     facts = ProfileFacts(
         profile=profile.name,
         threat_model=profile.threat_model,
@@ -147,26 +156,30 @@ def _planned(stage: Stage, row: RunRow | None, baselines: Mapping[int, Mapping[s
 
 
 def _outcomes(
-    profile: Profile,
-    stages: Sequence[Stage],
-    completed: Mapping[str, RunRow],
-    baseline: Metrics,
-    rankings: Sequence[Ranking],
+    profile: Profile, stages: Sequence[Stage], completed: Mapping[str, RunRow], rankings: Sequence[Ranking]
 ) -> tuple[AttackOutcome, ...]:
+    rows = [completed[stage.id] for stage in stages if stage.id in completed]
     found = []
     for choice in profile.attacks:
         spec = choice.spec
-        of_attack = [s for s in stages if s.kind == "attack" and s.attack == spec.name]
-        rows = [completed[s.id] for s in of_attack if s.id in completed]
-        if rows:
-            attack = MeasuredAttack(
-                spec.name, spec.category, spec.measure, mean_metrics([row.metrics for row in rows]),
-                of_attack[0].params, tuple(row.record.uid for row in rows),
-            )  # fmt: skip
-            ranking = next((r for r in rankings if r.attack == spec.name), None)
-            defended = ranking if ranking and any(e.kind == "defense" for e in ranking.entries) else None
-            found.append(outcome(attack, baseline, profile.threat_model, defended))
+        if seeds := _by_seed(rows, spec.name, spec.category, spec.measure):
+            found.append(
+                outcome(seeds, profile.threat_model, next((r for r in rankings if r.attack == spec.name), None))
+            )
     return tuple(found)
+
+
+def _by_seed(rows: Sequence[RunRow], name: str, category: Category, measure: Measure) -> dict[int, SeedOfAttack]:
+    """Return an attack by seed, with the baseline of the same seed, from completed runs."""
+    baselines = {row.record.seed: row.metrics for row in rows if row.record.kind == "baseline"}
+    found = {}
+    for row in rows:
+        record = row.record
+        if record.kind == "attack" and record.attack == name:
+            params = {k.removeprefix("attack."): v for k, v in record.params.items() if k.startswith("attack.")}
+            attack = MeasuredAttack(name, category, measure, row.metrics, params, (record.uid,))
+            found[record.seed] = SeedOfAttack(attack, baselines.get(record.seed, {}))
+    return found
 
 
 def _budget(row: RunRow) -> PrivacyBudget:
@@ -193,20 +206,17 @@ def _risk_point(db: Path, experiment: ExperimentRow, profile: Profile) -> RiskPo
     """Return the risk as one experiment found it, under the threat model that its profile had then."""
     uid = experiment.record.uid
     threats = experiment.record.config.get("profile", {}).get("threat_model") or profile.threat_model
-    rows = {
-        kind: queries.runs(db, experiment=uid, kind=kind, status="completed", limit=ALL)
+    rows = [
+        row
         for kind in ("baseline", "attack")
-    }
-    baseline = mean_metrics([row.metrics for row in rows["baseline"]])
+        for row in queries.runs(db, experiment=uid, kind=kind, status="completed", limit=ALL)
+    ]
     scores = {}
-    for name in sorted({row.record.attack or "" for row in rows["attack"]}):
-        runs = [row for row in rows["attack"] if row.record.attack == name]
-        first = runs[0].record
-        params = {k.removeprefix("attack."): v for k, v in first.params.items() if k.startswith("attack.")}
-        category: Any = first.category
-        means = mean_metrics([row.metrics for row in runs])
-        attack = MeasuredAttack(name, category, measure_of(name, category), means, params)
-        scores[name] = assess(attack, baseline, threats).risk_score
+    kinds: dict[str, Any] = {row.record.attack: row.record.category for row in rows if row.record.attack}
+    for name, category in sorted(kinds.items()):
+        seeds = _by_seed(rows, name, category, measure_of(name, category))
+        if seeds:
+            scores[name] = worst([assess(s.attack, s.baseline, threats) for s in seeds.values()]).risk_score
     return RiskPoint(experiment.record.created_at[:19].replace("T", " "), uid, scores)
 
 

@@ -15,6 +15,10 @@ from safedl.threats import CATEGORIES
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
+UNDEFENDED = "undefended"
+ROUNDING = 1e-9
+"""A difference of accuracies that equals its limit does so up to this."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -82,8 +86,8 @@ def residual_risk(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
 
 
 def attack_success(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
-    """No backdoor keeps an ASR above the threshold after its best defense."""
-    found = [(asr, o) for o in facts.outcomes if (asr := number(o.final, "asr")) is not None]
+    """No backdoor keeps an ASR above the threshold after its best defense, on any seed."""
+    found = [(max(rates), o) for o in facts.outcomes if (rates := _of_seeds(o, "asr"))]
     return _largest("ASR", found, acceptance.max_asr)
 
 
@@ -97,17 +101,32 @@ def accuracy_drop(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
 
 
 def robust_accuracy(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
-    """Attacked images, triggered or adversarial, are still classified right often enough."""
+    """Attacked images, triggered or adversarial, are still classified right often enough, on every seed.
+
+    A model that would ship against several attacks is judged by all of them together, image by image.
+    """
     found = [
-        (-a, o) for o in facts.outcomes if (a := number(o.final, "adversarial_accuracy", "robust_accuracy")) is not None
+        (min(values), f"{o.risk.attack}, {_after(o)}", o.evidence)
+        for o in facts.outcomes
+        if (values := _of_seeds(o, "adversarial_accuracy", "robust_accuracy"))
+    ]
+    shipped = {uid for o in facts.outcomes for uid in o.evidence}
+    found += [
+        (
+            w.accuracy,
+            f"the worst of {', '.join(w.attacks)}, {f'after {w.defense}' if w.defense else UNDEFENDED}",
+            w.runs,
+        )
+        for w in facts.worst_cases
+        if shipped.issuperset(w.runs)
     ]
     if not found:
         return Check("not applicable", "no attack of the profile alters images at test time")
-    worst, outcome = max(found, key=lambda pair: pair[0])
-    low = -worst < acceptance.min_robust_accuracy
-    text = f"smallest accuracy on attacked images {-worst:.3f} ({outcome.risk.attack}, {_after(outcome)})"
+    accuracy, where, evidence = min(found, key=lambda row: row[0])
+    low = accuracy < acceptance.min_robust_accuracy
+    text = f"smallest accuracy on attacked images {accuracy:.3f} ({where})"
     return Check(
-        "fail" if low else "pass", f"{text}, at least {acceptance.min_robust_accuracy:g} is asked for", outcome.evidence
+        "fail" if low else "pass", f"{text}, at least {acceptance.min_robust_accuracy:g} is asked for", evidence
     )
 
 
@@ -156,7 +175,7 @@ AUTOMATIC: dict[str, tuple[str, Callable[[ProfileFacts, AcceptanceSettings], Che
 def _largest(name: str, found: list[tuple[float, AttackOutcome]], limit: float) -> Check:
     if not found:
         return Check("not applicable", f"no attack of the profile has a {name}")
-    over = [(value, o) for value, o in found if value > limit]
+    over = [(value, o) for value, o in found if value > limit + ROUNDING]
     shown = sorted(over or [max(found, key=lambda pair: pair[0])], key=lambda pair: -pair[0])
     text = ", ".join(f"{value:.3f} ({o.risk.attack}, {_after(o)})" for value, o in shown)
     evidence = tuple(uid for _, o in shown for uid in o.evidence)
@@ -164,7 +183,15 @@ def _largest(name: str, found: list[tuple[float, AttackOutcome]], limit: float) 
 
 
 def _after(outcome: AttackOutcome) -> str:
-    return f"after {outcome.best.defense}" if outcome.best else "undefended"
+    if outcome.best:
+        return f"after {outcome.best.defense}"
+    # Below the limits of an effect no defense has a score: the user should know why none is counted.
+    return UNDEFENDED if outcome.risk.effective else f"{UNDEFENDED}: too weak an attack to rank defenses against"
+
+
+def _of_seeds(outcome: AttackOutcome, *names: str) -> list[float]:
+    """Return a metric of the model that would ship, seed by seed."""
+    return [value for metrics in outcome.shipped if (value := number(metrics, *names)) is not None]
 
 
 def _uids(facts: ProfileFacts, kind: str) -> tuple[str, ...]:

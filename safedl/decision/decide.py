@@ -79,7 +79,7 @@ def decide(facts: ProfileFacts, acceptance: AcceptanceSettings, answers: Mapping
     passed = sum(i.status == "pass" for i in items)
     reasons = [f"{i.title}: {i.detail}" for i in failed]
     if not failed:
-        reasons.append(f"{passed} automatic checks pass and none fails")
+        reasons.append(f"{passed} automatic checks pass and none fails{' without a waiver' if waived else ''}")
     reasons += [
         f"{i.title}: waived by {i.answer.owner} ({i.answer.waiver}), although {i.detail}" for i in waived if i.answer
     ]

@@ -9,7 +9,7 @@ from typing import Any
 from safedl.evaluation.comparison import Entry, Ranking
 from safedl.evaluation.statistics import estimate
 from safedl.evaluation.worst_case import WorstCase
-from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess
+from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.effect import Metrics, number
 
 
@@ -42,8 +42,9 @@ class PrivacyBudget:
 class AttackOutcome:
     """An attack before and after its best defense; `best` is None where no defense is worth more than none.
 
-    `residual` is then the undefended risk. `attacked` and `final`: metrics (means over seeds) of the attacked model and
-    of the one that would ship; `evidence`: uids of the runs that `final` comes from.
+    `residual` is then the undefended risk. Risks are those of the worst seed. `attacked` and `final`: metrics (means
+    over seeds) of the attacked model and of the one that would ship; `shipped`: those of the latter for each seed;
+    `evidence`: uids of the runs that they come from.
     """
 
     risk: RiskAssessment
@@ -52,6 +53,7 @@ class AttackOutcome:
     best: Entry | None
     residual: RiskAssessment
     final: Metrics
+    shipped: tuple[Metrics, ...]
     evidence: tuple[str, ...]
 
 
@@ -78,18 +80,33 @@ def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float]:
     return {name: estimate(values).mean for name, values in columns.items() if values}
 
 
+@dataclass(frozen=True)
+class SeedOfAttack:
+    """An attack on one seed, and the metrics of the clean model it started from."""
+
+    attack: MeasuredAttack
+    baseline: Metrics
+
+
 def outcome(
-    attack: MeasuredAttack, baseline: Metrics, threat_model: Mapping[str, Any], ranking: Ranking | None
+    seeds: Mapping[int, SeedOfAttack], threat_model: Mapping[str, Any], ranking: Ranking | None
 ) -> AttackOutcome:
     """Return an attack's risk, its best defense by `ranking` (of `score.final`), and the risk that is left.
 
-    The residual risk is Module 3's formula on the defended model: its accuracy and ASR, the attack's visibility.
+    `seeds`: the attack by seed, one at least. The residual risk is Module 3's formula on the defended model: its
+    accuracy and ASR, the attack's visibility.
     """
-    risk = assess(attack, baseline, threat_model)
+    risk = worst([assess(s.attack, s.baseline, threat_model) for s in seeds.values()])
+    attacked = mean_metrics([s.attack.metrics for s in seeds.values()])
     best = ranking.best if ranking and risk.effective else None
     if best is None:
-        return AttackOutcome(risk, attack.metrics, ranking, None, risk, attack.metrics, attack.runs)
+        own = tuple(s.attack.metrics for s in seeds.values())
+        return AttackOutcome(risk, attacked, ranking, None, risk, attacked, own, risk.runs)
+    left = []
+    for result in best.results:
+        seed = seeds[result.seed]
+        model = replace(seed.attack, metrics={**seed.attack.metrics, **result.metrics}, runs=(result.uid,))
+        left.append(assess(model, seed.baseline, threat_model))
     after = {name: found.mean for name, found in best.values.items()}
-    defended = replace(attack, metrics={**attack.metrics, **after}, runs=best.runs)
-    residual = assess(defended, baseline, threat_model)
-    return AttackOutcome(risk, attack.metrics, ranking, best, residual, after, best.runs)
+    shipped = tuple(r.metrics for r in best.results)
+    return AttackOutcome(risk, attacked, ranking, best, worst(left), after, shipped, best.runs)

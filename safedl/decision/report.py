@@ -9,7 +9,7 @@ from typing import Any
 from safedl.catalog.settings import AcceptanceSettings
 from safedl.decision.decide import Decision, Item
 from safedl.decision.facts import AttackOutcome, ProfileFacts
-from safedl.evaluation.documents import marks, ranking_table, worst_case_table
+from safedl.evaluation.documents import marks, ranking_table, trade_off, worst_case_table
 from safedl.reports.links import RunLink, runs
 from safedl.reports.markdown import NOTHING, Markup, blocks, bullets, escape, exact, image, section, table
 from safedl.risk.assess import ranked
@@ -96,14 +96,14 @@ def _attack_row(outcome: AttackOutcome, link: RunLink) -> list[Any]:
 
 def _defenses(outcome: AttackOutcome, pictures: Pictures, link: RunLink) -> Markup:
     name = outcome.risk.attack
-    if outcome.ranking is None:
+    if outcome.ranking is None or not outcome.ranking.defended:
         return section(name, "No defense was run.", level=3)
     plot = pictures.accuracy_asr.get(name)
     return section(
         name,
         "" if outcome.risk.effective else "The attack did not work, so nothing is ranked.",
         ranking_table(outcome.ranking, link),
-        image(f"Accuracy against ASR under {name}", plot) if plot else "",
+        image(trade_off(name, outcome.risk.category), plot) if plot else "",
         level=3,
     )
 
@@ -120,7 +120,11 @@ def _best(facts: ProfileFacts, link: RunLink) -> Markup:
 
 
 def _helpless(facts: ProfileFacts) -> Markup:
-    names = [o.risk.attack for o in facts.outcomes if o.risk.effective and o.best is None]
+    names = [
+        o.risk.attack if o.ranking and o.ranking.defended else f"{o.risk.attack} (no defense was run)"
+        for o in facts.outcomes
+        if o.risk.effective and o.best is None
+    ]
     return bullets(names) if names else Markup("None.")
 
 

@@ -55,7 +55,7 @@ class Entry:
     """A defense against an attack over its seeds.
 
     `values`: means of the metrics of `COMPARED` that were measured; `deltas`: against the undefended model;
-    `place`: from 1, None for what is not ranked; `by_seed`: the metric that ranks, per seed; `runs`: uids by seed.
+    `place`: from 1, None for what is not ranked; `by_seed`: the metric that ranks, per seed; `results`: by seed.
     """
 
     defense: str
@@ -63,11 +63,23 @@ class Entry:
     recipe: str
     values: Mapping[str, Estimate]
     deltas: Mapping[str, Estimate]
-    runs: tuple[str, ...]
+    results: tuple[Result, ...]
     by_seed: Mapping[int, float] = field(default_factory=dict)
     place: int | None = None
     tied_with_best: bool = False
     pareto: bool = False
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """Uids of the runs, by seed."""
+        return tuple(r.uid for r in self.results)
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are, and how many of them have a final score, where it is not all."""
+        scored = self.values.get("score.final")
+        count = len(self.results)
+        return f"{scored.count} of {count}" if scored and scored.count < count else str(count)
 
     def mean(self, name: str) -> float | None:
         """Return the mean of a metric, None if it was not measured."""
@@ -93,6 +105,11 @@ class Ranking:
     def undefended(self) -> Entry | None:
         """The row `none`, if it is among the results."""
         return next((e for e in self.entries if e.kind == "attack"), None)
+
+    @property
+    def defended(self) -> bool:
+        """Whether a defense is among the entries."""
+        return any(e.kind == "defense" for e in self.entries)
 
     @property
     def best(self) -> Entry | None:
@@ -144,7 +161,8 @@ def _effect(measure: Measure, rows: Sequence[list[Result]]) -> tuple[bool, str]:
 def _entry(runs: list[Result], by: str) -> Entry:
     runs.sort(key=lambda r: r.seed)
     values, deltas = {}, {}
-    for name in COMPARED:
+    # The seconds of an attack's run trained the attacked model: doing nothing against it costs none.
+    for name in (n for n in COMPARED if n != "seconds" or runs[0].kind != "attack"):
         column = [v for r in runs if (v := r.metrics.get(name)) is not None]
         if column:
             values[name] = estimate(column)
@@ -154,7 +172,7 @@ def _entry(runs: list[Result], by: str) -> Entry:
         if changes:
             deltas[name] = estimate(changes)
     by_seed = {r.seed: v for r in runs if (v := r.metrics.get(by)) is not None}
-    return Entry(runs[0].defense, runs[0].kind, runs[0].recipe, values, deltas, tuple(r.uid for r in runs), by_seed)
+    return Entry(runs[0].defense, runs[0].kind, runs[0].recipe, values, deltas, tuple(runs), by_seed)
 
 
 def _placed(entries: Sequence[Entry], by: str) -> list[Entry]:

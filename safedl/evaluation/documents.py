@@ -53,7 +53,7 @@ def ranking_sections(rankings: Sequence[Ranking], link: RunLink, pictures: Mappi
             f"{r.attack} on {r.dataset} / {r.model}",
             escape(f"{r.note[0].upper()}{r.note[1:]}.", limit=500),
             ranking_table(r, link),
-            image(f"Accuracy against ASR under {r.attack}", pictures[r.attack]) if r.attack in pictures else "",
+            image(trade_off(r.attack, r.category), pictures[r.attack]) if r.attack in pictures else "",
         )
         for r in rankings
     ]
@@ -70,7 +70,7 @@ def ranking_table(ranking: Ranking, link: RunLink) -> Markup:
         "change",
         *([harm.replace("_", " "), "change"] if has_harm else []),
     ]
-    header = ["place", "defense", *columns, "seconds", "marks", "runs"]
+    header = ["place", "defense", *columns, "seconds", "seeds", "marks", "runs"]
     rows = []
     for entry in ranking.entries:
         scores = [_text(entry.values.get(f"score.{name}")) for name in ("final", "mitigation", "cad", "cost")]
@@ -79,8 +79,15 @@ def ranking_table(ranking: Ranking, link: RunLink) -> Markup:
             outcome += [_text(entry.values.get(harm)), _text(entry.deltas.get(harm), sign=True)]
         seconds = entry.mean("seconds")
         cost = None if seconds is None or entry.kind == "attack" else Markup(f"{seconds:.1f}")
-        rows.append([entry.place, entry.defense, *scores, *outcome, cost, marks(entry), runs(entry.runs, link)])
+        rows.append(
+            [entry.place, entry.defense, *scores, *outcome, cost, entry.seeds, marks(entry), runs(entry.runs, link)]
+        )
     return table(header, rows)
+
+
+def trade_off(attack: str, category: str) -> str:
+    """Return the title of the plot of accuracy against harm."""
+    return f"Accuracy against {'accuracy on adversarial images' if category == 'evasion' else 'ASR'} under {attack}"
 
 
 def worst_case_table(found: Sequence[WorstCase], link: RunLink) -> Markup:
@@ -107,7 +114,7 @@ def marks(entry: Entry) -> str:
     if entry.place == 1:
         # A first place among defenses that all do harm is no recommendation.
         words = ["best"] if (entry.mean("score.final") or 0.0) > 0 else ["first, worth no more than none"]
-    words += ["tied with best"] if entry.tied_with_best else []
+    words += ["tied with the first"] if entry.tied_with_best else []
     words += ["Pareto-optimal"] if entry.pareto else []
     words += ["bound"] if entry.kind == "bound" else []
     words += ["undefended"] if entry.defense == NONE else []
@@ -132,6 +139,7 @@ def _scores(entry: Entry, ranking: Ranking) -> dict[str, Any]:
         "pareto": entry.pareto,
         "attack_effective": ranking.effective,
         "seeds": len(entry.runs),
+        "scored_seeds": scored.count if (scored := entry.values.get("score.final")) else 0,
         "score_version": SCORE_VERSION,
         "runs": list(entry.runs),
     }
@@ -141,4 +149,4 @@ def _text(found: Estimate | None, *, sign: bool = False) -> Markup | None:
     """Return an estimate as a cell: as it is, or as a change with its sign."""
     if found is None:
         return None
-    return Markup(f"+{found.text}" if sign and found.mean >= 0 else found.text)
+    return Markup(found.signed if sign else found.text)

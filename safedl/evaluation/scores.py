@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from safedl.risk.effect import Measure, Metrics, effect, number
 
-SCORE_VERSION = 1
+SCORE_VERSION = 2
 """Raised with every change of a formula; stored beside the scores."""
 
 
@@ -51,6 +51,9 @@ def score(measure: Measure, baseline: Metrics, attacked: Metrics, defended: Metr
         return Scores(mitigation, cad, cost, None)
     # Below the attacked accuracy a poisoning attack's mitigation repeats what cad says already: counted once.
     gain = max(mitigation, 0.0) if measure == "accuracy" else mitigation
+    # A model that guesses is worth no more than the attacked one, even if that one guessed too.
+    if (number(defended, "clean_accuracy") or 0.0) <= _chance(baseline):
+        gain = min(gain, 0.0)
     return Scores(mitigation, cad, cost, final_score(gain, cad, cost))
 
 
@@ -87,11 +90,16 @@ def _cad(baseline: Metrics, attacked: Metrics, defended: Metrics) -> float | Non
     before, after = number(attacked, "clean_accuracy"), number(defended, "clean_accuracy")
     if before is None or after is None:
         return None
-    classes = sum(name.startswith("clean_accuracy.") for name in baseline)
-    chance = 1 / classes if classes else 0.0
+    chance = _chance(baseline)
     if before <= chance or after >= before:
         return 1.0
     return max(0.0, (after - chance) / (before - chance))
+
+
+def _chance(baseline: Metrics) -> float:
+    """Return the accuracy of guessing; 0 where the number of classes is not recorded."""
+    classes = sum(name.startswith("clean_accuracy.") for name in baseline)
+    return 1 / classes if classes else 0.0
 
 
 def _cost(baseline_seconds: float | None, extra_seconds: float | None) -> float | None:

@@ -29,6 +29,13 @@ class Estimate:
         """The mean with three decimals, and half the interval's width where there is one: `0.970 ± 0.012`."""
         return f"{self.mean:.3f}" if self.high is None else f"{self.mean:.3f} ± {self.high - self.mean:.3f}"
 
+    @property
+    def signed(self) -> str:
+        """The same for a change, with its sign: `+0.970 ± 0.012`. What rounds to 0 is no fall."""
+        shown = round(self.mean, 3) or 0.0
+        spread = "" if self.high is None else f" ± {self.high - self.mean:.3f}"
+        return f"{shown:+.3f}{spread}"
+
 
 def t_quantile(freedom: int) -> float:
     """Return the 97.5 % quantile of Student's t with `freedom` >= 1 degrees of freedom, to six digits.

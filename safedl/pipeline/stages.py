@@ -168,8 +168,9 @@ class _Execution:
         made = evasion.assault_clean(self._trial(self.own), model)
         seconds = self._cost(self.own, start)
         values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
-        seen = effect("adversarial", self.job.parent["metrics"], values)
-        details = {**evasion.facts(made), "effective": seen.effective}
+        facts = evasion.facts(made)
+        seen = effect("adversarial", self.job.parent["metrics"], {**values, **facts})
+        details = {**facts, "effective": seen.effective}
         return self._assaulted(model, made, values, seconds, details, (seen.sentence,))
 
     def _evasion_defense(self) -> Outcome:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from safedl.catalog import Category
-from safedl.risk.effect import Measure, Metrics, effect, number
+from safedl.risk.effect import Measure, Metrics, accuracy_before, effect, number
 
 Level = Literal["critical", "high", "medium", "low"]
 Band = Literal["high", "medium", "low"]
@@ -30,7 +30,7 @@ VISIBLE_SIDE = 0.5
 class MeasuredAttack:
     """An attack as it was run.
 
-    `metrics`: of its run, or means over its seeds; `params`: the attack's own parameters; `runs`: uids, the evidence.
+    `metrics`: of its run on one seed; `params`: the attack's own parameters; `runs`: uids, the evidence.
     """
 
     name: str
@@ -95,7 +95,7 @@ def backdoor_severity(asr: float, clean: float, attacked: float) -> float:
 
 def severity(attack: MeasuredAttack, baseline: Metrics) -> tuple[float, str]:
     """Return the severity in [0, 1] and its sentence; 0 where it was not measured."""
-    clean = number(baseline, "clean_accuracy")
+    clean = accuracy_before(attack.measure, baseline, attack.metrics)
     evasion = attack.measure == "adversarial"
     after = number(attack.metrics, "adversarial_accuracy" if evasion else "clean_accuracy")
     asr = number(attack.metrics, "asr")
@@ -208,3 +208,19 @@ def _opacity(facts: Mapping[str, Any]) -> float:
 
 def _unit(value: float | None) -> float | None:
     return None if value is None else min(max(value, 0.0), 1.0)
+
+
+def worst(seeds: Sequence[RiskAssessment]) -> RiskAssessment:
+    """Return the gravest of an attack's assessments, one or more, one per seed; its first reason says of how many.
+
+    A backdoor takes hold or does not: a mean over seeds would describe neither, and could hide one that took hold.
+    """
+    found = max(seeds, key=lambda a: (a.effective, a.measured, a.risk_score, a.severity))
+    runs = tuple(dict.fromkeys(uid for a in seeds for uid in a.runs))
+    if len(seeds) == 1:
+        return found
+    first, *others = found.reasons
+    worked = sum(a.effective for a in seeds)
+    return replace(
+        found, runs=runs, reasons=(f"{first[:-1]}; the worst of {len(seeds)} seeds, effective on {worked}.", *others)
+    )

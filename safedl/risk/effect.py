@@ -69,11 +69,17 @@ def noise(first: float, second: float, images: float | None) -> float:
     return 1.96 * math.sqrt(max(0.0, 2 * pooled * (1 - pooled) / images))
 
 
+def accuracy_before(measure: Measure, baseline: Metrics, attacked: Metrics) -> float | None:
+    """Return the accuracy that an attack started from: of evasion on the images that it altered, where recorded."""
+    sampled = number(attacked, "sampled_accuracy") if measure == "adversarial" else None
+    return number(baseline, "clean_accuracy") if sampled is None else sampled
+
+
 def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
     """Say whether an attack worked: a backdoor by an ASR of at least 0.5, others by accuracy that fell beyond noise.
 
     `baseline`: the clean model's metrics; `attacked`: the attack's run. Evasion leaves the model as it is: there the
-    accuracy on adversarial images is compared with the clean one.
+    accuracy on adversarial images is compared with the one on the same images before.
     """
     if measure == "privacy":
         return Effect(False, False, "not measured: privacy attacks are not simulated")
@@ -84,14 +90,14 @@ def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
         worked = asr >= MIN_ASR
         return Effect(True, worked, f"{_verdict(worked)}: ASR {asr:.3f}, the limit is {MIN_ASR}")
     evasion = measure == "adversarial"
-    before = number(baseline, "clean_accuracy")
+    before = accuracy_before(measure, baseline, attacked)
     after = number(attacked, "adversarial_accuracy" if evasion else "clean_accuracy")
     if before is None or after is None:
         return Effect(False, False, "not measured: an accuracy is missing")
     limit = noise(before, after, number(attacked, "test_images") or number(baseline, "test_images"))
     worked = before - after > limit
     where = " on adversarial images" if evasion else ""
-    size = "more than" if worked else "within"
+    size = "more than" if worked else "a rise beyond" if after - before > limit else "within"
     return Effect(
         True, worked, f"{_verdict(worked)}: accuracy{where} {before:.3f} → {after:.3f}, {size} noise (±{limit:.3f})"
     )

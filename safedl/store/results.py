@@ -15,7 +15,7 @@ from safedl.risk.effect import Metrics
 from safedl.risk.recommend import Evidence
 from safedl.store import connect
 
-NAMES = (*COMPARED, "test_images")
+NAMES = (*COMPARED, "test_images", "sampled_accuracy")
 CHUNK = 500
 
 

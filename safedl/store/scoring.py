@@ -34,7 +34,8 @@ _CHAINS = _of(
 )
 _METRICS = _of(
     "SELECT run_id, name, value FROM metric WHERE run_id IN :ids AND (name IN "
-    "('clean_accuracy', 'asr', 'adversarial_accuracy', 'seconds', 'test_images') OR name GLOB 'score.*')"
+    "('clean_accuracy', 'asr', 'adversarial_accuracy', 'sampled_accuracy', 'seconds', 'test_images') "
+    "OR name GLOB 'score.*')"
 )
 _BASELINE_METRICS = _of("SELECT run_id, name, value FROM metric WHERE run_id IN :ids")
 """All of them: the number of classes shows in their accuracies."""

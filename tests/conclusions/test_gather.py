@@ -57,6 +57,29 @@ def test_a_scan_of_the_profile_hides_none_of_its_runs(work: Workplace) -> None:
     assert [e.record.uid for e in queries.experiments(work.db)] == ["e2", "e1"]
 
 
+@pytest.mark.parametrize("defended", [True, False])
+def test_a_backdoor_that_takes_hold_on_one_seed_is_judged_by_that_seed(work: Workplace, defended: bool) -> None:
+    """The mean ASR over the seeds is 0.19, under every limit."""
+
+    def once(stage: Stage) -> dict[str, float]:
+        found = measure(stage)
+        if stage.attack == "static_patch" and "asr" in found:
+            left = found["asr"] if defended and stage.defense == "spectral_signatures" else 0.55
+            found["asr"] = left if stage.seed == 0 else 0.01
+        return found
+
+    ran(work, seeds=(0, 1, 2), measure=once)
+    found = said(work)
+    patch = next(o for o in found.facts.outcomes if o.risk.attack == "static_patch")
+    assert patch.risk.effective and patch.ranking is not None and patch.ranking.effective
+    assert patch.risk.severity >= 0.55
+    assert "the worst of 3 seeds, effective on 1" in patch.risk.reasons[0]
+    assert patch.attacked["asr"] == pytest.approx(0.19)
+    assert (patch.best is not None) is defended
+    status, detail = check(found, "max_asr")
+    assert (status, detail[:9]) == (("pass", "largest A") if defended else ("fail", "ASR 0.550"))
+
+
 def test_advice_names_what_was_measured_first(work: Workplace) -> None:
     ran(work)
     advice = said(work).advice["static_patch"]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from safedl.decision.facts import PlannedRun, ProfileFacts, mean_metrics, outcome
+from safedl.decision.facts import PlannedRun, ProfileFacts, SeedOfAttack, mean_metrics, outcome
 from safedl.evaluation.comparison import Result, compare
 from safedl.evaluation.scores import score, undefended
 from safedl.risk.assess import MeasuredAttack
@@ -55,7 +55,10 @@ def make_facts(defended: Metrics = MENDED) -> ProfileFacts:
         threat_model=THREATS,
         baseline=mean_metrics([BASELINE]),
         planned=tuple(PlannedRun(s, k, "completed", a, uid, "0.1.0", "f" * 64) for s, k, a, uid in stages),
-        outcomes=(outcome(patch, BASELINE, THREATS, ranking), outcome(flips, BASELINE, THREATS, None)),
+        outcomes=(
+            outcome({0: SeedOfAttack(patch, BASELINE)}, THREATS, ranking),
+            outcome({0: SeedOfAttack(flips, BASELINE)}, THREATS, None),
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from safedl.decision.checks import AUTOMATIC, simulations
 from safedl.decision.decide import MANUAL, Decision, Item, decide
 from safedl.decision.facts import PrivacyBudget, ProfileFacts, mean_metrics
 from safedl.errors import UsageError
+from safedl.evaluation.worst_case import WorstCase
 from safedl.risk.assess import backdoor_severity, risk_score
 from tests.decision.conftest import MENDED, make_facts, with_status
 
@@ -73,6 +74,31 @@ def test_a_reason_names_figure_attack_defense_and_limit() -> None:
     found = judged(make_facts({**MENDED, "asr": 0.25}), "max_asr")
     assert found.detail == "ASR 0.250 (static_patch, after fine_pruning), limit 0.2"
     assert found.evidence == ("u-fine",)
+
+
+def test_a_limit_that_is_met_exactly_is_met() -> None:
+    """0.98 - 0.93 is a little more than 0.05 in floating point."""
+    assert judged(make_facts({**MENDED, "clean_accuracy": 0.93}), "accuracy_drop").status == "pass"
+
+
+def test_a_waiver_is_not_called_a_pass() -> None:
+    answer = Answer(waiver="not exposed", owner="eve")
+    decision = decide(make_facts({**MENDED, "asr": 0.25}), LIMITS, {"max_asr": answer})
+    assert decision.go
+    assert decision.reasons[0] == "7 automatic checks pass and none fails without a waiver"
+
+
+def test_one_model_against_several_attacks_is_judged_by_all_together(facts: ProfileFacts) -> None:
+    def under(accuracy: float, *runs: str) -> ProfileFacts:
+        case = WorstCase("adversarial_training", {}, 0, ("fgsm", "pgd"), 200, accuracy, 0.0, 1.0, {}, {}, runs)
+        return replace(facts, worst_cases=(case,))
+
+    found = judged(under(0.1, "u-fine"), "robust_accuracy", min_robust_accuracy=0.3)
+    assert found.status == "fail"
+    assert "0.100 (the worst of fgsm, pgd, after adversarial_training)" in found.detail
+    assert judged(under(0.4, "u-fine"), "robust_accuracy", min_robust_accuracy=0.3).status == "pass"
+    other = judged(under(0.1, "u-fine", "u-another"), "robust_accuracy", min_robust_accuracy=0.3)
+    assert other.status == "pass", "a model that would not ship"
 
 
 def test_thresholds_come_from_the_profile(facts: ProfileFacts) -> None:

@@ -152,3 +152,10 @@ def test_the_score_has_no_jumps(name: str) -> None:
     values: list[Any] = [defended(**{name: value}).final for value in steps]
     assert max(abs(b - a) for a, b in pairwise(values)) < 0.01
     assert len(set(values)) > 900 if name == "asr" else len(set(values)) > 800
+
+
+def test_a_model_that_guesses_gains_nothing_where_the_attacked_one_guessed_too() -> None:
+    guessing = {**PATCHED, "clean_accuracy": 0.1}
+    assert score("asr", BASELINE, guessing, {"clean_accuracy": 0.1, "asr": 0.0, "seconds": 1.0}).final == 0.0
+    better = score("asr", BASELINE, guessing, {"clean_accuracy": 0.9, "asr": 0.0, "seconds": 1.0}).final
+    assert better is not None and better > 0.9

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from safedl.errors import NotFoundError
-from safedl.evaluation.scores import score
+from safedl.evaluation.scores import SCORE_VERSION, score
 from safedl.store import queries, scoring
 from safedl.store.reindex import reindex
 from tests.conclusions.measured import METRICS, measure, ran
@@ -46,7 +46,7 @@ def test_an_attack_without_effect_scores_nothing(work: Workplace) -> None:
     ran(work, seeds=(0,))
     found = queries.runs(work.db, defense="robust_loss")[0].metrics
     assert found["score.final"] is None
-    assert found["score.version"] == 1.0
+    assert found["score.version"] == SCORE_VERSION
 
 
 def test_scoring_again_changes_nothing(work: Workplace) -> None:
