@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,11 @@ def _advice(db: Path, found: AttackOutcome, completed: Mapping[str, RunRow]) -> 
     run = next(row.record for row in completed.values() if row.record.uid == found.risk.runs[0])
     measured = evidence(db, found.risk.attack, family(run.dataset), run.model)
     own = {e.defense for e in measured if e.dataset == run.dataset}
-    nearest = [e for e in measured if e.dataset == run.dataset or e.defense not in own]
+    nearest = [
+        replace(e, same=e.attack_recipe == run.recipe)
+        for e in measured
+        if e.dataset == run.dataset or e.defense not in own
+    ]
     return recommend(found.risk, recommended(found.risk.attack), nearest)
 
 

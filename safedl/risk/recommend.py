@@ -14,7 +14,8 @@ from safedl.risk.assess import RiskAssessment
 class Evidence:
     """What the store has measured of a defense against an attack, on one data set and model: means over seeds.
 
-    `score`: final score in [-1, 1]; `mitigation` in [-1, 1]; `runs`: uids.
+    `attack_recipe`: hash of the attack's configuration, training included; `score`: final score in [-1, 1];
+    `mitigation` in [-1, 1]; `runs`: uids; `same`: measured under the very configuration that the advice is for.
     """
 
     defense: str
@@ -24,6 +25,8 @@ class Evidence:
     mitigation: float
     seeds: int
     runs: tuple[str, ...] = ()
+    attack_recipe: str = ""
+    same: bool = True
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,13 @@ def recommend(risk: RiskAssessment, prior: Sequence[Tag], evidence: Sequence[Evi
 
     Defenses with a measured final score above 0 come first, the highest score first, then those not measured yet in
     the order of `prior` (`catalog.defense_tags.recommended`), then those that only diagnose. Where a defense was
-    measured more than once, the row with the most seeds counts, then the one with the higher score.
+    measured more than once, what was measured under the same configuration counts, then the row with the most seeds,
+    then the one with the higher score.
     """
     if not risk.effective:
         return Advice(risk.attack)
     measured: dict[str, Evidence] = {}
-    for row in sorted(evidence, key=lambda e: (e.seeds, e.score)):
+    for row in sorted(evidence, key=lambda e: (e.same, e.seeds, e.score)):
         measured[row.defense] = row
     tags = {tag.defense: tag for tag in prior}
     diagnosing = [name for name in tags if _diagnoses(name)]
@@ -69,7 +73,8 @@ def recommend(risk: RiskAssessment, prior: Sequence[Tag], evidence: Sequence[Evi
 
 def _measured(row: Evidence) -> str:
     seeds = f"{row.seeds} seed{'' if row.seeds == 1 else 's'}"
-    return f"measured on {row.dataset} / {row.model}, {seeds}: score {row.score:.3f}, mitigation {row.mitigation:.3f}"
+    where = f"{row.dataset} / {row.model}" + ("" if row.same else ", attack or training set otherwise")
+    return f"measured on {where}, {seeds}: score {row.score:.3f}, mitigation {row.mitigation:.3f}"
 
 
 def _diagnoses(defense: str) -> bool:

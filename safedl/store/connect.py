@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from safedl.errors import NotFoundError, StoreError
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`; revisions are numbered, so they compare as text."""
 
 BUSY_SECONDS = 30.0

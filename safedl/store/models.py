@@ -77,6 +77,7 @@ class Run(Table, table=True):
         Index("ix_run_status", "status"),
         Index("ix_run_stage", "stage_key"),
         Index("ix_run_retry", "retry_of"),
+        Index("ix_run_recipe", "recipe", "seed", sqlite_where=text("status = 'completed'")),
         # No result is counted twice.
         Index("uq_run_completed", "stage_key", unique=True, sqlite_where=text("status = 'completed'")),
     )

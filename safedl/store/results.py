@@ -63,21 +63,28 @@ WHERE r.kind IN ('attack', 'defense', 'bound') AND +r.status = 'completed' AND {
 def evidence(db: Path, attack: str, datasets: Collection[str], model: str) -> list[Evidence]:
     """Return what completed defenses against an attack are worth on these data sets and this model, by recipe.
 
-    Means over all runs of a recipe. Raises `NotFoundError` if there is no store, `StoreError` if it cannot be used.
+    Means over the seeds of a recipe, each with its newest run. Raises `NotFoundError` if there is no store,
+    `StoreError` if it cannot be used.
     """
     connect.require(db)
-    query = f"""SELECT r.defense, r.dataset, r.model, avg(s.value), avg(m.value), count(DISTINCT r.seed),
-  json_group_array(r.uid)
-FROM run r JOIN metric s ON s.run_id = r.id AND s.name = 'score.final'
-  JOIN metric m ON m.run_id = r.id AND m.name = 'score.mitigation'
-WHERE r.kind = 'defense' AND +r.status = 'completed' AND r.attack = ? AND r.model = ?
-  AND r.dataset IN ({", ".join("?" * len(datasets))}) AND s.value IS NOT NULL AND m.value IS NOT NULL
-GROUP BY r.defense, r.dataset, r.model, r.recipe"""
+    query = f"""SELECT defense, dataset, model, avg(score), avg(mitigation), count(*),
+  json_group_array(uid), attack_recipe
+FROM (
+  SELECT r.defense, r.dataset, r.model, r.recipe, p.recipe AS attack_recipe, s.value AS score, m.value AS mitigation,
+    r.uid, max(r.id)
+  FROM run r JOIN run p ON p.id = r.parent_id
+    JOIN metric s ON s.run_id = r.id AND s.name = 'score.final'
+    JOIN metric m ON m.run_id = r.id AND m.name = 'score.mitigation'
+  WHERE r.kind = 'defense' AND +r.status = 'completed' AND r.attack = ? AND r.model = ?
+    AND r.dataset IN ({", ".join("?" * len(datasets))}) AND s.value IS NOT NULL AND m.value IS NOT NULL
+  GROUP BY r.defense, r.dataset, r.model, r.recipe, r.seed
+)
+GROUP BY defense, dataset, model, recipe"""
     with connect.errors_of(db), closing(connect.open_readonly(db)) as connection:
         rows = connection.execute(query, [attack, model, *datasets]).fetchall()
     return [
-        Evidence(defense, dataset, model, score, mitigation, seeds, tuple(sorted(json.loads(uids))))
-        for defense, dataset, model, score, mitigation, seeds, uids in rows
+        Evidence(defense, dataset, model, score, mitigation, seeds, tuple(sorted(json.loads(uids))), recipe)
+        for defense, dataset, model, score, mitigation, seeds, uids, recipe in rows
     ]
 
 

@@ -55,6 +55,13 @@ _CHANGES = ",\n  ".join(
     ]
 )
 
+_NEWEST = """NOT EXISTS (
+  SELECT 1 FROM run n
+  WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
+)"""
+_AVERAGED = ("clean_delta", "asr_delta", "robust_delta", "adversarial_delta", "seconds")
+_MEANS = ", ".join(f"avg({name}) AS {name}" for name in _AVERAGED)
+
 VIEWS = {
     "run_metrics": _run_metrics(),
     "current_run": """SELECT r.* FROM run r WHERE NOT EXISTS (SELECT 1 FROM run n WHERE n.retry_of = r.id)""",
@@ -64,8 +71,8 @@ VIEWS = {
   a.asr, a.robust_accuracy, a.adversarial_accuracy, a.source_target_rate, a.seconds, a.memory_mb, a.finished_at
 FROM run_metrics a LEFT JOIN run_metrics b ON b.id = a.parent_id
 WHERE a.kind = 'attack' AND a.status = 'completed'""",
-    "defense_results": f"""SELECT d.id AS run_id, d.uid, d.recipe, d.dataset, d.model, d.threat, d.attack, d.defense,
-  d.seed, b.clean_accuracy AS baseline_accuracy,
+    "defense_results": f"""SELECT d.id AS run_id, d.uid, d.recipe, d.dataset, d.model, d.threat, d.attack,
+  a.recipe AS attack_recipe, d.defense, d.seed, b.clean_accuracy AS baseline_accuracy,
   {_CHANGES},
   d.tpr, d.fpr, d.precision, d.auroc, d.removed, d.epsilon_spent,
   d.mitigation, d.cad, d.cost, d.score, d.seconds, d.memory_mb, d.finished_at
@@ -77,14 +84,14 @@ WHERE d.kind = 'defense' AND d.status = 'completed'""",
   d.removed, d.seconds, d.memory_mb, d.finished_at
 FROM run_metrics d JOIN run_metrics a ON a.id = d.parent_id
 WHERE d.kind = 'bound' AND d.status = 'completed'""",
-    # Grouped by recipe: other parameters are another experiment, only seeds are averaged.
-    "leaderboard": """SELECT recipe, dataset, model, threat, attack, defense, count(DISTINCT seed) AS seeds,
-  count(*) AS runs, avg(score) AS score, min(score) AS score_min, max(score) AS score_max,
-  avg(clean_delta) AS clean_delta, avg(asr_delta) AS asr_delta, avg(robust_delta) AS robust_delta,
-  avg(seconds) AS seconds,
+    # Grouped by recipe: other parameters are another experiment, only seeds are averaged, each by its newest run.
+    "leaderboard": f"""SELECT recipe, dataset, model, threat, attack, attack_recipe, defense, count(*) AS seeds,
+  count(score) AS scored, avg(score) AS score, min(score) AS score_min, max(score) AS score_max,
+  {_MEANS},
   CASE WHEN avg(score) IS NOT NULL
-    THEN rank() OVER (PARTITION BY dataset, model, attack ORDER BY avg(score) DESC) END AS place
-FROM defense_results GROUP BY recipe, dataset, model, threat, attack, defense""",
+    THEN rank() OVER (PARTITION BY dataset, model, attack, attack_recipe ORDER BY avg(score) DESC) END AS place
+FROM defense_results d WHERE {_NEWEST}
+GROUP BY recipe, dataset, model, threat, attack, attack_recipe, defense""",
     # Parameters have names with dots; json_tree quotes such keys.
     "run_param": """SELECT r.id AS run_id, replace(substr(j.fullkey, 3), '"', '') AS name, j.atom AS value
 FROM run r, json_tree(r.params) j WHERE j.atom IS NOT NULL""",

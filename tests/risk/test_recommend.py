@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from safedl.catalog.defense_tags import Tag
 from safedl.risk.assess import RiskAssessment
 from safedl.risk.recommend import Evidence, recommend
@@ -64,3 +66,11 @@ def test_what_only_diagnoses_comes_last_and_is_never_called_unhelpful() -> None:
     assert advice.recommended[-1].defense == "per_class_monitoring"
     assert advice.recommended[-1].reason == "diagnoses only; shows classes"
     assert advice.unhelpful == ()
+
+
+def test_what_was_measured_under_the_same_settings_counts_first() -> None:
+    elsewhere = replace(seen("fine_pruning", 0.9, seeds=9), same=False)
+    advice = recommend(risk(), PRIOR, [elsewhere, seen("fine_pruning", -0.1, seeds=1)])
+    assert [r.defense for r in advice.unhelpful] == ["fine_pruning"]
+    alone = recommend(risk(), PRIOR, [elsewhere]).recommended[0]
+    assert "digits / cnn, attack or training set otherwise, 9 seeds" in alone.reason

@@ -25,13 +25,15 @@ def experiment(uid: str = "e1", **changes: Any) -> ExperimentRecord:
 def run(uid: str, kind: str = "baseline", **changes: Any) -> RunRecord:
     attack = None if kind == "baseline" else "static_patch"
     values: dict[str, Any] = {
-        "kind": kind, "dataset": "digits", "model": "cnn", "seed": 0, "recipe": f"recipe-{kind}",
+        "kind": kind, "dataset": "digits", "model": "cnn", "seed": 0,
         "stage_key": f"key-{uid}", "params": {"training.epochs": 3, "attack.poison_fraction": 0.1}, "code": "0.1.0",
         "versions": {"torch": "2"}, "created_at": CREATED, "stage": f"{kind}@0", "experiment": "e1",
         "category": "backdoor" if attack else None, "attack": attack,
         "host": "box", "pid": 1, "device": "cpu",
     }  # fmt: skip
-    return RunRecord(uid=uid, **{**values, **changes})
+    values |= changes
+    what = [values.get(name) or "" for name in ("dataset", "model", "attack", "defense", "detector")]
+    return RunRecord(uid=uid, **{"recipe": "-".join(["recipe", values["kind"], *what]), **values})
 
 
 def tree(suffix: str = "", **changes: Any) -> list[RunRecord]:

@@ -22,7 +22,7 @@ TABLES = ("experiment", "run", "experiment_run", "metric", "metric_point", "even
 REPLACES_RUN = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     with op.batch_alter_table("run") as table:
         table.alter_column("code", existing_type=sa.String(), nullable=True)
@@ -33,7 +33,7 @@ def downgrade():
 
 FAILS = """
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     op.drop_table("metric_point")
     raise RuntimeError("half way")
@@ -58,8 +58,8 @@ def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "migrations"
     shutil.copytree(migrate.scripts(), folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(migrate, "scripts", lambda: folder)
-    monkeypatch.setattr(connect, "HEAD", "0002")
-    return folder / "versions" / "0002_next.py"
+    monkeypatch.setattr(connect, "HEAD", "0003")
+    return folder / "versions" / "0003_next.py"
 
 
 def test_head_is_the_newest_revision() -> None:
@@ -100,16 +100,16 @@ def test_replacing_a_table_loses_no_row(work: Workplace, next_revision: Path) ->
         migrate.ensure(work.db)
     saved = migrate.upgrade(work.db)
     assert saved is not None
-    assert connect.revision(saved) == "0001"
+    assert connect.revision(saved) == "0002"
     assert counts(saved) == before
-    assert connect.revision(work.db) == "0002"
+    assert connect.revision(work.db) == "0003"
     assert counts(work.db) == before
     with closing(sqlite3.connect(work.db)) as connection:
         made = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
         assert connection.execute("SELECT count(*) FROM defense_results").fetchone() == (1,)
     assert "WITHOUT ROWID" in made["metric"]
     assert "WHERE status = 'completed'" in made["uq_run_completed"]
-    migrate.move_to(work.db, "0001")
+    migrate.move_to(work.db, "0002")
     assert counts(work.db) == before
 
 
@@ -122,7 +122,7 @@ def test_a_failing_migration_changes_nothing(work: Workplace, next_revision: Pat
     assert counts(work.db) == before
     with closing(sqlite3.connect(work.db)) as connection:
         assert connection.execute("SELECT count(*) FROM leaderboard").fetchone() == (1,)
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0001",)
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
 
 
 def test_a_newer_store_is_refused(work: Workplace) -> None:

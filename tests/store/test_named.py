@@ -34,6 +34,22 @@ def test_winners_and_generalists(work: Workplace) -> None:
     assert places["anomaly_detection"] == (3.0, 0)
 
 
+def test_what_is_worth_less_than_nothing_is_no_winner(work: Workplace) -> None:
+    harmful = PROFILE.replace("[activation_clustering, spectral_signatures, anomaly_detection]", "[anomaly_detection]")
+    ran(work, harmful)
+    assert ask(work, "winners") == []
+    assert [(r["mean_place"], r["wins"]) for r in ask(work, "generalists")] == [(1.0, 0)]
+
+
+def test_attacks_with_other_parameters_do_not_compete(work: Workplace) -> None:
+    ran(work)
+    ran(work, PROFILE.replace("target_class: 2", "target_class: 2, poison_fraction: 0.2"), uid="e2")
+    found = ask(work, "winners", dataset="digits")
+    assert [r["defense"] for r in found] == ["spectral_signatures"] * 2
+    assert len({r["attack_recipe"] for r in found}) == 2
+    assert len(ask(work, "pareto", attack="static_patch")) == 4
+
+
 def test_before_and_after(work: Workplace) -> None:
     ran(work, seeds=(0,))
     rows = {row["defense"]: row for row in ask(work, "before_after", attack="static_patch")}

@@ -88,8 +88,8 @@ def test_leaderboard_averages_seeds_and_ranks_within_a_cell(work: Workplace) -> 
     put(work, "1", scores=(0.75, 0.3), seed=1)
     put(work, "x", scores=(0.1,), dataset="svhn")
     found = rows(work, "SELECT * FROM leaderboard WHERE dataset = 'digits' ORDER BY place")
-    assert [(r["defense"], r["place"], r["seeds"], r["runs"]) for r in found] == [
-        ("other0", 1, 2, 2), ("data_cleaning", 2, 2, 2), ("other1", 3, 2, 2),
+    assert [(r["defense"], r["place"], r["seeds"]) for r in found] == [
+        ("other0", 1, 2), ("data_cleaning", 2, 2), ("other1", 3, 2),
     ]  # fmt: skip
     assert [r["score"] for r in found] == pytest.approx([0.85, 0.8, 0.2])
     assert (found[0]["score_min"], found[0]["score_max"]) == (0.75, 0.95)
@@ -103,12 +103,19 @@ def test_other_parameters_are_another_line(work: Workplace) -> None:
     assert [r["recipe"] for r in rows(work, "SELECT recipe FROM leaderboard ORDER BY 1")] == ["strong", "weak"]
 
 
+def test_of_several_runs_with_one_recipe_and_seed_the_newest_counts(work: Workplace) -> None:
+    put(work, "", scores=(0.1, 0.3))
+    put(work, "again", scores=(0.95, 0.2))
+    found = {r["defense"]: r for r in rows(work, "SELECT * FROM leaderboard WHERE defense LIKE 'other%'")}
+    assert [(found[n]["score"], found[n]["seeds"]) for n in ("other0", "other1")] == [(0.95, 1), (0.2, 1)]
+
+
 def test_without_scores_there_is_no_place(work: Workplace) -> None:
     work.recorder.begin(samples.experiment(), samples.tree())
     for uid in ("base", "attack", "clean"):
         work.recorder.apply(samples.finished(uid, {"clean_accuracy": 0.5}))
     (row,) = rows(work, "SELECT * FROM leaderboard")
-    assert (row["score"], row["place"], row["runs"]) == (None, None, 1)
+    assert (row["score"], row["place"], row["seeds"]) == (None, None, 1)
 
 
 def test_run_param_names_parameters_as_the_profile_does(work: Workplace) -> None:
