@@ -15,7 +15,8 @@ from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseS
 from safedl.errors import UsageError, nearest
 
 __all__ = [
-    "ATTACKS", "CATEGORIES", "DEFENSES", "AttackSpec", "Category", "DefenseSpec", "Params", "attack", "category",
+    "ATTACKS", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec", "Category",
+    "DefenseSpec", "Params", "attack", "category",
     "defense", "defenses_for", "parameter_table",
 ]  # fmt: skip
 
@@ -28,6 +29,11 @@ ATTACKS: dict[str, AttackSpec] = {
 DEFENSES: dict[str, DefenseSpec] = {
     d.name: d for d in (*poisoning_defenses.DEFENSES, *backdoor_defenses.DEFENSES, *evasion_defenses.DEFENSES)
 }
+
+PLANNED_ATTACKS = ("model_extraction", "membership_inference", "model_inversion")
+"""Names of the published framework, all of them privacy attacks, that a profile may hold: they are skipped."""
+PLANNED_DEFENSES = ("strip",)
+"""Defenses that a profile may hold: they are skipped."""
 
 _ATTACK_NAMES = {alias: spec.name for spec in ATTACKS.values() for alias in (spec.name, *spec.aliases)}
 

@@ -51,6 +51,25 @@ def attack_choices(
     return tuple(attacks)
 
 
+def planned(document: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return one line for each attack and defense of a valid `document` that has a name and no simulation yet."""
+    lines: dict[str, None] = {}
+    for section in ("attack_overrides", "defense_config"):
+        for attacks in _mappings(document.get(section)).values():
+            for attack, values in _mappings(attacks).items():
+                if attack in catalog.PLANNED_ATTACKS:
+                    lines[f"attack {attack}: not simulated; to be checked by hand"] = None
+                    continue
+                named = [*_mappings(values), *(_mappings(values).get("defenses") or ())]
+                for defense in (d for d in named if section == "defense_config" and d in catalog.PLANNED_DEFENSES):
+                    lines[f"defense {defense} against {attack}: not available yet"] = None
+    return tuple(lines)
+
+
+def _mappings(values: object) -> Mapping[Any, Any]:
+    return values if isinstance(values, Mapping) else {}
+
+
 def _entries(document: Mapping[Any, Any], section: str, problems: list[Problem]) -> dict[str, _Entry]:
     """Return the entry of each attack in `section`, by the attack's present name."""
     entries: dict[str, _Entry] = {}
@@ -64,6 +83,8 @@ def _entries(document: Mapping[Any, Any], section: str, problems: list[Problem])
         for key, values in mapping(content, path, problems).items():
             place = f"{path}.{key}"
             name = _ATTACK_NAMES.get(key)
+            if category == "privacy" and key in catalog.PLANNED_ATTACKS:
+                continue
             if name is None:
                 known = ", ".join(dict.fromkeys(_ATTACK_NAMES.values()))
                 problems.append(
@@ -135,7 +156,7 @@ def _named_defenses(entry: _Entry, problems: list[Problem]) -> tuple[list[str], 
         *((f"{entry.path}.{key}", key) for key in sections),
         *((f"{entry.path}.defenses[{i}]", name) for i, name in enumerate(listed or [])),
     ]:
-        if name not in _DEFENSE_NAMES:
+        if name not in (*_DEFENSE_NAMES, *catalog.PLANNED_DEFENSES):
             hint = nearest(str(name), _DEFENSE_NAMES)
             problems.append(Problem(place, f"unknown defense {quoted(name)}.{hint} Known: {', '.join(_DEFENSE_NAMES)}"))
     known = [name for name in dict.fromkeys(map(str, names)) if name in _DEFENSE_NAMES]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from safedl import catalog
 from safedl.catalog import datasets, models
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
@@ -18,9 +20,10 @@ from safedl.catalog.settings import (
     Section,
     TrainingSettings,
 )
+from safedl.catalog.spec import CATEGORY_ALIASES
 from safedl.errors import NotFoundError, UsageError, nearest
 from safedl.profile import document as yaml_document
-from safedl.profile.choices import attack_choices
+from safedl.profile.choices import attack_choices, planned
 from safedl.profile.names import check_name
 from safedl.profile.problems import Model, Problem, ProfileError, mapping, quoted, validate
 from safedl.profile.schema import Profile
@@ -81,7 +84,7 @@ def check(document: Mapping[Any, Any], origin: Path | None = None) -> Profile:
     chosen = attack_choices(document, _context(dataset, model), problems)
     threat_model = mapping(document.get("threat_model"), "threat_model", problems)
     risk_analysis = mapping(document.get("risk_analysis"), "risk_analysis", problems)
-    threat_notes, threats_skipped = _threats(threat_model)
+    threat_notes, threats_skipped = _threats(threat_model, problems)
     if problems:
         raise ProfileError(str(origin) if origin else "profile", problems)
     return Profile(
@@ -96,7 +99,7 @@ def check(document: Mapping[Any, Any], origin: Path | None = None) -> Profile:
         threat_model=threat_model,
         risk_analysis=risk_analysis,
         document=document,
-        skipped=tuple(threats_skipped),
+        skipped=(*threats_skipped, *planned(document)),
         missing=_missing(dataset, model, bool(chosen)),
         notes=(*_near_misses(document), *threat_notes),
     )
@@ -185,16 +188,27 @@ def _is_builtin(settings: DatasetSettings | ModelSettings) -> bool:
     return settings.type == "builtin" and settings.path is None
 
 
-def _threats(threat_model: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Answers that are none of the choices, and threat categories without a simulation, as lines."""
+def _threats(threat_model: Mapping[str, Any], problems: list[Problem]) -> tuple[list[str], list[str]]:
+    """Answers that are none of the choices, and threat categories without a simulation, as lines.
+
+    Categories decide whether the model may ship: what cannot be read, or is nearly a known one, is a problem.
+    """
     notes = []
     for question in QUESTIONS:
         answer = threat_model.get(question.id)
         if answer is not None and answer not in question.values:
             notes.append(f"threat_model.{question.id}: {_none_of(answer, question.values)}")
     categories = threat_model.get("threat_categories")
+    place = "threat_model.threat_categories"
+    if categories is not None and not isinstance(categories, list):
+        problems.append(Problem(place, f"{quoted(categories)} is not allowed; it must be a list of names"))
     named = [str(category) for category in categories] if isinstance(categories, list) else []
-    notes += [f"threat_model.threat_categories: {_none_of(c, CATEGORIES)}" for c in named if c not in CATEGORIES]
+    for category in (c for c in named if c not in (*CATEGORIES, *CATEGORY_ALIASES, *catalog.CATEGORIES)):
+        line = _none_of(category, CATEGORIES)
+        if get_close_matches(category.lower().replace(" ", "_").replace("-", "_"), CATEGORIES, n=1, cutoff=0.85):
+            problems.append(Problem(place, line))
+        else:
+            notes.append(f"{place}: {line}")
     return notes, [f"threat {category}: not simulated; to be checked by hand" for category in not_simulated(named)]
 
 

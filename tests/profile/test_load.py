@@ -213,6 +213,33 @@ def test_odd_threat_answers_are_noted(valid: dict[str, Any]) -> None:
     assert profile.skipped == ("threat model_stealing: not simulated; to be checked by hand",)
 
 
+@pytest.mark.parametrize(
+    "categories", ["evasion_attacks", {"evasion_attacks": 1}, ["Evasion attacks"], ["backdoor_atacks"]]
+)
+def test_threats_that_cannot_be_read_are_refused(valid: dict[str, Any], categories: object) -> None:
+    """They decide whether the model may ship."""
+    valid["threat_model"] = {"threat_categories": categories}
+    with pytest.raises(ProfileError, match=r"threat_model\.threat_categories"):
+        check(valid)
+
+
+def test_names_of_the_framework_without_a_simulation_are_skipped(valid: dict[str, Any]) -> None:
+    before = check(valid).attacks
+    valid["attack_overrides"]["privacy"] = {"membership_inference": {"shadow_models": 4}, "model_extraction": {}}
+    valid["defense_config"]["privacy"] = {"model_extraction": {"defenses": ["strip"]}}
+    valid["defense_config"]["backdoor"]["static_patch"]["strip"] = {"samples": 100}
+    profile = check(valid)
+    assert profile.attacks == before
+    assert profile.skipped == (
+        "attack membership_inference: not simulated; to be checked by hand",
+        "attack model_extraction: not simulated; to be checked by hand",
+        "defense strip against static_patch: not available yet",
+    )
+    valid["attack_overrides"]["backdoor"]["membership_inference"] = {}
+    with pytest.raises(ProfileError, match="unknown attack 'membership_inference'"):
+        check(valid)
+
+
 def test_classes_of_own_data_come_from_the_model(valid: dict[str, Any]) -> None:
     valid["dataset"] = {"name": "mine", "type": "custom", "path": "images"}
     valid["model"] = {"name": "cnn", "num_classes": 3}
