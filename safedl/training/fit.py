@@ -53,7 +53,7 @@ def fit(
     Order of the images, augmentation and what the objective draws come from `seed` alone. `objective` replaces the
     loss of the plain images by one that may make images of its own. `after_step` runs after each optimiser step
     (to keep pruned units at zero, say). Raises `Cancelled` within a step of being asked to stop, and `UsageError` for
-    an empty set.
+    an empty set and for a training that diverges: a model of NaN answers one class, which looks like a backdoor undone.
     """
     if not len(data):
         raise UsageError(f"{phase}: there are no images to train on")
@@ -85,9 +85,18 @@ def fit(
             hits += (logits.argmax(1) == target).sum()
             step += 1
             progress.step(phase, step, total)
+        if not (losses.isfinite() and _finite(model)):
+            raise UsageError(
+                f"{phase}: training diverged in epoch {epoch + 1}, its loss or weights are no finite numbers any more; "
+                "lower training.learning_rate, or train in float32 (training.precision)"
+            )
         progress.metric(f"{phase}.loss", epoch + 1, float(losses) / len(data))
         progress.metric(f"{phase}.accuracy", epoch + 1, float(hits) / len(data))
     return model.eval()
+
+
+def _finite(model: nn.Module) -> bool:
+    return all(bool(p.isfinite().all()) for p in model.parameters())
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:

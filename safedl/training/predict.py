@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.fit import to_float
@@ -21,8 +22,16 @@ fresh pages: at 128 predictions take twice as long (`cnn` on 28x28, one thread),
 def predict(
     model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT, phase: str = "evaluate"
 ) -> Tensor:
-    """Return logits float32 [N, K] on the CPU for images [N, C, H, W], uint8 or float in [0, 1]."""
-    return _by_batch(model, model, images, device, progress, phase)
+    """Return logits float32 [N, K] on the CPU for images [N, C, H, W], uint8 or float in [0, 1].
+
+    Raises `UsageError` for NaN: the first class would be taken for the answer.
+    """
+    logits = _by_batch(model, model, images, device, progress, phase)
+    if logits.isnan().any():
+        raise UsageError(
+            f"{phase}: the model answers with NaN; its weights, or what it computes, are no finite numbers"
+        )
+    return logits
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from safedl.cache import ArtifactCache
 from safedl.catalog.settings import TrainingSettings
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
 from safedl.progress import Cancelled, Progress
 from safedl.training import predict
@@ -55,6 +56,21 @@ def test_cached_fit_equals_a_fresh_one(digits: Dataset, bench: Workbench, tmp_pa
     assert model_digest(other) != model_digest(made)
     smooth = NamedLoss("smooth", lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1))
     assert model_digest(cached.fit(data, epochs=2, loss=smooth)) != model_digest(made)
+
+
+def test_a_training_that_diverges_is_no_model(digits: Dataset, bench: Workbench) -> None:
+    """A network of NaN answers class 0 to everything: an ASR of 0 for any other target."""
+    settings = {"optimizer": "sgd", "schedule": "constant", "weight_decay": 1.0}
+    with pytest.raises(UsageError, match=r"training diverged in epoch \d.*training\.learning_rate"):
+        bench.fit(small(digits), epochs=20, batch_size=16, learning_rate=10, **settings)
+
+
+def test_nan_is_no_answer(digits: Dataset, bench: Workbench, clean_model: Classifier) -> None:
+    model = copy.deepcopy(clean_model)
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] = math.nan
+    with pytest.raises(UsageError, match="answers with NaN"):
+        bench.predict(model, digits.test.images)
 
 
 def test_cancel_stops_within_a_step(digits: Dataset, bench: Workbench) -> None:
