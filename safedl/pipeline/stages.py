@@ -197,11 +197,11 @@ class _Execution:
 
     def _substitute(self, name: str, params: Mapping[str, Any]) -> Classifier:
         """Return a model of the attacker's own, trained on the clean training set from another seed."""
+        seed = self.job.stage.seed
         bench = self.lab.bench(
-            self.job.stage.seed + 1, self.job.device, self.progress, self.job.uid,
-            ModelSettings(name=name, params=dict(params)),
-        )  # fmt: skip
-        return bench.fit(self.dataset.train, phase="substitute")
+            seed, self.job.device, self.progress, self.job.uid, ModelSettings(name=name, params=dict(params))
+        )
+        return bench.fit(self.dataset.train, phase="substitute", seed=seed + 1)
 
     def _assaulted(
         self,

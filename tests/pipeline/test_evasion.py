@@ -14,9 +14,10 @@ from safedl.attacks.contract import EvasionContext, Perturbation
 from safedl.attacks.evasion.batches import perturb_all
 from safedl.catalog import ATTACKS
 from safedl.data.imageset import Dataset
+from safedl.data.load import load
 from safedl.defenses.guard import Guard
 from safedl.models.classifier import Classifier
-from safedl.pipeline import evasion
+from safedl.pipeline import evasion, lab
 from safedl.pipeline.driver import Request, drive, prepare
 from safedl.profile.load import parse
 from safedl.training.workbench import Workbench
@@ -150,3 +151,19 @@ def test_pictures_show_original_perturbation_and_result(ran: Workspace) -> None:
 
     path = next((ran.results / "evasion" / "fgsm" / "examples").glob("*.png"))
     assert Image.open(Path(path)).size == (3 * SIDE + 2 * GAP, SIDE)
+
+
+def test_a_substitute_learns_from_the_data_of_its_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another seed's split would hold test images of this one."""
+    seeds = []
+
+    def recorded(settings: Any, seed: int, *rest: Any, **more: Any) -> Dataset:
+        seeds.append(seed)
+        return load(settings, seed, *rest, **more)
+
+    monkeypatch.setattr(lab, "load", recorded)
+    text = PROFILE[: PROFILE.index("attack_overrides")] + "attack_overrides: {evasion: {transfer: {max_samples: 5}}}\n"
+    workspace = Workspace.open(tmp_path)
+    request = Request(profile=parse(text), device="cpu", workers=1)
+    code, _ = drive(workspace, prepare(workspace, request), lambda _: None)
+    assert (code, seeds) == (0, [0])
