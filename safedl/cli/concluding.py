@@ -25,6 +25,14 @@ def known_about(workspace: Workspace, profile: str) -> tuple[Path, Conclusions]:
     return path, conclude(workspace.db, workspace.results, load(path))
 
 
+def started(workspace: Workspace, profile: str) -> Conclusions:
+    """Return what is known about a profile that ran, however it ended. Raises `NotFoundError` if it never ran."""
+    _, found = known_about(workspace, profile)
+    if found.experiment is None:
+        raise NotFoundError(f"profile '{found.profile.name}' has not run yet; run it: safedl run {profile}")
+    return found
+
+
 def measured(workspace: Workspace, profile: str) -> tuple[Path, Conclusions]:
     """Return the same, of a profile that ran. Raises `NotFoundError` if none of its attacks has completed."""
     path, found = known_about(workspace, profile)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from safedl.cli.concluding import ProfileName, measured
+from safedl.cli.concluding import ProfileName, started
 from safedl.cli.output import note
 from safedl.errors import UsageError, nearest
 from safedl.workspace import Workspace
@@ -34,7 +34,7 @@ def report(
     target = output or workspace.results / f"final_report.{chosen}"
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file")
-    _, found = measured(workspace, profile)
+    found = started(workspace, profile)
     try:
         write_report(workspace.results, found, target, "html" if chosen == "html" else "md")
     except OSError as error:

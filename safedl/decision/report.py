@@ -40,6 +40,7 @@ def final_report(
     return blocks(
         f"# Final report: {escape(facts.profile)}",
         Markup(f"**{decision.verdict}**"),
+        _unmeasured(facts),
         section(
             "System", table(["property", "value"], [[k, exact(v)] for k, v in system.items()]), _baseline(facts, link)
         ),
@@ -64,6 +65,10 @@ def final_report(
         section("Decision", Markup(f"**{decision.verdict}**, because:"), bullets(decision.reasons)),
         section("Deployment checklist", *_checklist(decision.checklist, link)),
     )
+
+
+def _unmeasured(facts: ProfileFacts) -> str:
+    return "" if facts.outcomes else "No attack of this profile has completed as it stands, so no figure is known yet."
 
 
 def _baseline(facts: ProfileFacts, link: RunLink) -> Markup:
@@ -120,6 +125,8 @@ def _best(facts: ProfileFacts, link: RunLink) -> Markup:
 
 
 def _helpless(facts: ProfileFacts) -> Markup:
+    if not facts.outcomes:
+        return Markup("No attack was measured.")
     names = [
         o.risk.attack if o.ranking and o.ranking.defended else f"{o.risk.attack} (no defense was run)"
         for o in facts.outcomes

@@ -341,8 +341,7 @@ class _Driver:
         try:
             scoring.rescore(db, set(uids.values()))
             found = conclude(db, results, self.prepared.request.profile)
-            if found.facts.outcomes:
-                write(results, found)
+            write(results, found)  # without a completed attack too: an older GO must not stay
         except Exception as error:  # noqa: BLE001 - the runs are safe; no fault here may make them look lost
             message = f"risk, comparison and report were not written: {type(error).__name__}: {error}"
             return [event("log", self.uid, level="error", message=message)]

@@ -174,6 +174,16 @@ def test_report_goes_where_it_is_told(work: Workplace, safedl: Safedl, tmp_path:
     assert safedl("report", "small", "-o", str(tmp_path)).code == 2
 
 
+def test_report_without_a_completed_attack_says_no_go(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
+    ran(work, seeds=(0,), statuses={"static_patch@0": "cancelled", "label_flipping@0": "failed"})
+    said = safedl("report", "small")
+    assert said.code == 0 and said.err.startswith("NO-GO")
+    text = (tmp_path / "results" / "final_report.md").read_text()
+    assert "**NO-GO**" in text and "No attack of this profile has completed" in text
+    assert safedl("report", "small", "-o", "r.html").code == 0
+    assert safedl("risk", "small").code == 4
+
+
 def test_named_queries(work: Workplace, safedl: Safedl) -> None:
     ran(work)
     listed = json.loads(safedl("sql", "--list", "--json").out)

@@ -10,6 +10,7 @@ import pytest
 
 from safedl.conclusions.gather import Conclusions, conclude
 from safedl.conclusions.write import write, write_report
+from safedl.plan import expand
 from safedl.profile.load import parse
 from safedl.store.sql import query
 from tests.conclusions.measured import PROFILE, measure, ran
@@ -109,6 +110,24 @@ def test_an_attack_alone_is_reported_without_defenses(work: Workplace) -> None:
     write(work.results, concluded(work, text))
     assert "No defense was run." in (work.results / "final_report.md").read_text()
     assert list(load(work.results / "defense_evaluation.json")["backdoor"]["static_patch"]) == ["none"]
+
+
+def test_without_a_completed_attack_the_documents_are_empty_but_there(work: Workplace) -> None:
+    ran(work)
+    write(work.results, concluded(work))
+    assert "**GO**" in (work.results / "final_report.md").read_text()
+    text = PROFILE.replace("dataset: {name: digits}", "dataset: {name: digits}\ntraining: {epochs: 9000}")
+    stages = expand(parse(text), [0]).stages
+    ran(work, text, uid="e2", seeds=(0,), statuses={stage.id: "cancelled" for stage in stages})
+    write(work.results, concluded(work, text))
+    report = (work.results / "final_report.md").read_text()
+    assert "**NO-GO**" in report and "**GO**" not in report
+    assert "No attack was measured." in report
+    assert load(work.results / "risk_analysis.json") == {}
+    assert load(work.results / "defense_evaluation.json") == {}
+    for name in DOCUMENTS:
+        assert all((work.results / a).exists() for a in links((work.results / name).read_text()))
+    assert not list((work.results / "report_files").glob("*.png"))
 
 
 class Page(HTMLParser):

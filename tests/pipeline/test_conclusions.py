@@ -79,6 +79,20 @@ def test_a_cancelled_run_reports_what_there_is(workspace: Workspace, run: Drive)
     assert "static_patch" in load(workspace.results / "risk_analysis.json")
 
 
+def test_a_run_without_a_completed_attack_replaces_an_older_decision(workspace: Workspace, run: Drive) -> None:
+    report = workspace.results / "final_report.md"
+    report.parent.mkdir(parents=True)
+    report.write_text("**GO**\n")
+
+    def interrupt(item: Event) -> None:
+        if item["event"] == "run" and item["status"] == "running":
+            signal.raise_signal(signal.SIGINT)
+
+    assert run(interrupt, workers=1).code == 130
+    assert "**NO-GO**" in report.read_text()
+    assert load(workspace.results / "risk_analysis.json") == {}
+
+
 def test_a_fault_in_the_report_loses_no_run(workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("planted")

@@ -11,7 +11,7 @@ from safedl.conclusions import notes
 from safedl.conclusions.gather import conclude
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
-from safedl.errors import UsageError
+from safedl.errors import NotFoundError, UsageError
 from safedl.profile.load import load
 from safedl.workspace import Workspace
 from tests.conclusions.measured import PROFILE, ran, save
@@ -195,6 +195,17 @@ async def test_the_report_is_written_and_nothing_overwritten_unasked(filled: Wor
         assert path.read_text() == "mine"
         await pilot.press("o")
         await until(lambda: "NO-GO" in path.read_text())
+
+
+def test_a_run_without_a_completed_attack_is_reported(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    path, target = save(workspace.root), workspace.root / "r.md"
+    with pytest.raises(NotFoundError, match="has not run yet"):
+        service.write_report(workspace, path, target)
+    ran(work, seeds=[0], statuses={"static_patch@0": "cancelled", "label_flipping@0": "cancelled"})
+    work.recorder.close()
+    service.write_report(workspace, path, target)
+    assert "**NO-GO**" in target.read_text()
 
 
 async def test_another_profile(filled: Workspace) -> None:

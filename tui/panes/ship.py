@@ -253,8 +253,8 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def action_export(self) -> None:
         """Write the final report."""
-        if self.found is None or not self.found.facts.outcomes:
-            self.frame.say("there is nothing to report yet: no attack of this profile has completed")
+        if self.found is None or self.found.experiment is None:
+            self.frame.say("there is nothing to report yet: this profile has not run")
             return
         profile = self.profile
 

@@ -78,12 +78,15 @@ def answer(workspace: Workspace, profile: str, item: str, given: Answer | None) 
 
 
 def write_report(workspace: Workspace, profile: Path, target: Path) -> None:
-    """Write the final report, as Markdown or HTML by the file's ending. Raises `UsageError` if it cannot be written."""
+    """Write the final report, as Markdown or HTML by the file's ending.
+
+    Raises `UsageError` if it cannot be written, `NotFoundError` for a profile that never ran.
+    """
     from safedl.conclusions.write import write_report as write
 
     found = read(workspace, profile)
-    if not found.facts.outcomes:
-        raise NotFoundError(f"no completed attack of profile '{found.profile.name}' as it stands; run it first")
+    if found.experiment is None:
+        raise NotFoundError(f"profile '{found.profile.name}' has not run yet; run it first")
     try:
         write(workspace.results, found, target, "md" if target.suffix.lower() == ".md" else "html")
     except OSError as error:
