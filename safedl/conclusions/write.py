@@ -44,6 +44,8 @@ def write(folder: Path, found: Conclusions) -> None:
     files.write_json(folder / COMPARISON, defense_evaluation(found.rankings))
     if worst:
         files.write_json(folder / WORST_CASE, [asdict(case) for case in worst])
+    else:
+        (folder / WORST_CASE).unlink(missing_ok=True)
     files.write_text(folder / REPORT, report(found, link, shown))
 
 

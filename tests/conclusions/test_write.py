@@ -130,6 +130,15 @@ def test_without_a_completed_attack_the_documents_are_empty_but_there(work: Work
     assert not list((work.results / "report_files").glob("*.png"))
 
 
+def test_a_worst_case_that_applies_no_more_is_removed(work: Workplace) -> None:
+    ran(work)
+    old = work.results / "evasion" / "worst_case.json"
+    old.parent.mkdir()
+    old.write_text("[]")
+    write(work.results, concluded(work))
+    assert not old.exists()
+
+
 class Page(HTMLParser):
     """What a page loads, links to and says."""
 
