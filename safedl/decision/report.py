@@ -16,6 +16,9 @@ from safedl.risk.assess import ranked
 from safedl.risk.documents import FORMULA, risk_matrix, risk_ranking
 from safedl.risk.effect import number
 
+WRITTEN = 4000
+"""The most characters of a text that people wrote: an answer is shown whole."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -62,7 +65,7 @@ def final_report(
         section("Best defense per attack", _best(facts, link)),
         section("Attacks that no defense helped against", _helpless(facts)),
         section("Residual risk", _residual(facts, acceptance, link)),
-        section("Decision", Markup(f"**{decision.verdict}**, because:"), bullets(decision.reasons)),
+        section("Decision", Markup(f"**{decision.verdict}**, because:"), bullets(decision.reasons, WRITTEN)),
         section("Deployment checklist", *_checklist(decision.checklist, link)),
     )
 
@@ -79,7 +82,7 @@ def _baseline(facts: ProfileFacts, link: RunLink) -> Markup:
 
 
 def _threat_profile(facts: ProfileFacts) -> Markup:
-    answers = [[key, value] for key, value in facts.threat_model.items()]
+    answers = [[key, _whole(value)] for key, value in facts.threat_model.items()]
     if not answers and not facts.skipped:
         return Markup("The profile has no threat model.")
     return blocks(table(["question", "answer"], answers) if answers else "", bullets(facts.skipped))
@@ -152,22 +155,29 @@ def _residual(facts: ProfileFacts, acceptance: AcceptanceSettings, link: RunLink
 
 
 def _checklist(items: tuple[Item, ...], link: RunLink) -> tuple[Markup, ...]:
-    automatic = [[i.title, i.status, i.detail, runs(i.evidence, link), _waiver(i)] for i in items if i.automatic]
+    automatic = [[i.title, i.status, i.detail, runs(i.evidence, link), *_waiver(i)] for i in items if i.automatic]
     manual = [[i.title, i.status, i.detail, *_answer(i)] for i in items if not i.automatic]
     return (
-        section("Automatic", table(["check", "status", "finding", "runs", "waiver"], automatic), level=3),
+        section("Automatic", table(["check", "status", "finding", "runs", "waived by", "waiver"], automatic), level=3),
         section("Manual", table(["item", "status", "asked", "note", "owner", "date", "waiver"], manual), level=3),
     )
 
 
-def _answer(item: Item) -> list[str | None]:
+def _answer(item: Item) -> list[Any]:
     answer = item.answer
     if answer is None:
         return [None] * 4
     date = answer.date.isoformat() if answer.date else None
-    return [answer.note or None, answer.owner or None, date, answer.waiver or None]
+    return [_whole(answer.note), _whole(answer.owner), date, _whole(answer.waiver)]
 
 
-def _waiver(item: Item) -> str | None:
+def _waiver(item: Item) -> list[Any]:
     answer = item.answer
-    return f"{answer.waiver} ({answer.owner})" if answer and answer.waived else None
+    return [_whole(answer.owner), _whole(answer.waiver)] if answer and answer.waived else [None, None]
+
+
+def _whole(value: Any) -> Any:
+    """Return a value that people wrote for a cell: text uncut, none for an empty one."""
+    if not isinstance(value, str):
+        return value
+    return escape(value, WRITTEN) if value else None

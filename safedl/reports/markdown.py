@@ -94,9 +94,9 @@ def image(alt: object, path: str) -> Markup:
     return Markup(f"![{escape(alt)}]({path})")
 
 
-def bullets(items: Iterable[object]) -> Markup:
-    """Return a list with one line per item."""
-    return Markup("\n".join(f"- {escape(item, limit=1000)}" for item in items))
+def bullets(items: Iterable[object], limit: int = 1000) -> Markup:
+    """Return a list with one line per item, each cut at `limit` characters."""
+    return Markup("\n".join(f"- {escape(item, limit)}" for item in items))
 
 
 def section(title: str, *parts: str, level: int = 2) -> Markup:

@@ -70,6 +70,22 @@ def test_pictures_and_answers(facts: ProfileFacts) -> None:
     assert "<i>" not in row
 
 
+def test_what_people_wrote_is_whole_and_a_waiver_names_its_owner(facts: ProfileFacts) -> None:
+    note, reason, source = ("word " * 300 + f"end of the {name}" for name in ("note", "reason", "source"))
+    answers = {
+        "drift": Answer(done=True, owner="Ada", note=note),
+        "residual_risk": Answer(waiver=reason, owner="Grace Hopper"),
+    }
+    strict = AcceptanceSettings(max_residual_risk=0.0)
+    told = replace(facts, threat_model={**facts.threat_model, "application": source})
+    text = final_report(told, decide(told, strict, answers), strict, {}, lambda u: f"runs/{u}/report.md")
+    assert "**GO**" in text
+    assert text.count("end of the reason") == 2  # in the reasons and in the checklist
+    assert "end of the note" in text and "end of the source" in text
+    row = next(line for line in text.splitlines() if line.startswith("| No residual risk"))
+    assert "| Grace Hopper | word" in row
+
+
 def test_names_from_outside_stay_harmless(facts: ProfileFacts) -> None:
     text = written(replace(facts, profile="x\n<script>", skipped=("evasion.[fgsm](http://x) is not simulated",)))
     assert "<script>" not in text
