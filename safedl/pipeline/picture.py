@@ -16,6 +16,8 @@ from safedl.pipeline.evasion import Assault
 from safedl.reports.outcome import Example
 
 EXAMPLES = 5
+SCORES = "scores.npz"
+"""Of a detector's run, in its `files/`: `scores` float32 [N], higher is more suspicious, and `flagged` bool [N]."""
 
 
 def poisoned_examples(dataset: Dataset, poisoning: Poisoning) -> tuple[Example, ...]:
@@ -81,6 +83,14 @@ def keep_indices(folder: Path, kept: Tensor) -> None:
     target = folder / "files"
     target.mkdir(parents=True, exist_ok=True)
     np.save(target / "kept_indices.npy", kept.nonzero().flatten().numpy())
+
+
+def keep_scores(folder: Path, found: Detection) -> None:
+    """Write what a detector gave every training sample, in their order, as `files/scores.npz`."""
+    target = folder / "files"
+    target.mkdir(parents=True, exist_ok=True)
+    scores, flagged = found.scores.numpy().astype(np.float32), found.flagged.numpy()
+    np.savez_compressed(target / SCORES, allow_pickle=False, scores=scores, flagged=flagged)
 
 
 def _example(dataset: Dataset, poisoning: Poisoning, index: int, score: float | None) -> Example:

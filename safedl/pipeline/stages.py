@@ -148,6 +148,7 @@ class _Execution:
         values |= metrics.detection_metrics(found.scores, found.flagged, poisoning.mask)
         self._keep_model(model)
         picture.keep_indices(self.job.folder, ~found.flagged)
+        picture.keep_scores(self.job.folder, found)
         return self._outcome(
             model,
             values,

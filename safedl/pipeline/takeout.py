@@ -25,7 +25,7 @@ from safedl.data.imageset import Dataset, ImageSet
 from safedl.errors import NotFoundError, UsageError
 from safedl.pipeline.driver import Request, open_lab
 from safedl.pipeline.lab import Lab
-from safedl.pipeline.picture import trigger_arrays
+from safedl.pipeline.picture import SCORES, trigger_arrays
 from safedl.pipeline.poison import draw
 from safedl.plan import Stage
 from safedl.progress import Progress
@@ -33,7 +33,10 @@ from safedl.review import Changes, final_changes, read_decisions, read_suspects
 from safedl.workspace import Workspace
 
 COLUMNS = ("index", "file", "given_label", "action", "new_label")
-"""Of the list of samples: labels are indices of classes; `new_label` is empty for a sample that is left out."""
+"""Of the list of samples: labels are indices of classes; `new_label` is empty for a sample that is left out.
+
+A detector's list has `score` too.
+"""
 LONGEST_NAME = 100
 """Bytes of a class's folder: file systems take 255."""
 
@@ -63,7 +66,7 @@ class Data:
     """A run's training data: `train` before and `kept` after the `changes`, `index` int64 [M] of the latter in it.
 
     `files` are the images' paths, where each is a file of its own; `test` is empty where there is no test part;
-    `notes` are sentences on what this data is.
+    `notes` are sentences on what this data is; `scores`: float [N], what a detector gave each sample of `train`.
     """
 
     train: ImageSet
@@ -74,6 +77,7 @@ class Data:
     classes: tuple[str, ...]
     files: tuple[str, ...] | None
     notes: tuple[str, ...] = ()
+    scores: tuple[float, ...] | None = None
 
 
 def open_run(workspace: Workspace, uid: str, request: Request, progress: Progress) -> Run:
@@ -146,7 +150,16 @@ def read_data(run: Run, progress: Progress) -> Data:
     elif run.stage.defense is not None:
         came = "it is clean: the attack comes at test time" if run.stage.category == "evasion" else "as it was attacked"
         notes.insert(0, f"{run.stage.defense} removes no samples; the training set is exported whole, {came}")
-    return change(train, dataset.files, Changes(dropped, {}), dataset, tuple(notes))
+    data = change(train, dataset.files, Changes(dropped, {}), dataset, tuple(notes))
+    return replace(data, scores=_scores(run.folder / "files" / SCORES))
+
+
+def _scores(path: Path) -> tuple[float, ...] | None:
+    """Return what a detector gave each sample; None where no detector ran, or an older version kept no scores."""
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as kept:
+        return tuple(kept["scores"].tolist())
 
 
 def change(
@@ -248,14 +261,13 @@ def write_indices(path: Path, data: Data) -> None:
     """Write one line for every sample of the training data, in its order: see `COLUMNS`."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow((*COLUMNS, "score") if data.scores else COLUMNS)
     for index, given in enumerate(data.train.labels.tolist()):
         file = data.files[index] if data.files else ""
-        if index in data.changes.dropped:
-            table.writerow((index, file, given, "dropped", ""))
-        else:
-            new = data.changes.relabelled.get(index, given)
-            table.writerow((index, file, given, "kept" if new == given else "relabelled", new))
+        new = "" if index in data.changes.dropped else data.changes.relabelled.get(index, given)
+        action = "dropped" if new == "" else "kept" if new == given else "relabelled"
+        score = (f"{data.scores[index]:.9g}",) if data.scores else ()
+        table.writerow((index, file, given, action, new, *score))
     with aside(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names as the disk has them
 

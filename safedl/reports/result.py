@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safedl.reports.files import jsonable
 from safedl.reports.outcome import Example, Outcome, Pictures
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Document = dict[str, Any]
 
@@ -15,6 +18,8 @@ HISTOGRAMS = "histograms"
 """Folders of a run's pictures."""
 ENLARGED = 10
 """How many times larger than it is a perturbation is shown."""
+RANKED = 100
+"""How many samples an influence ranking names."""
 
 
 def build(outcome: Outcome, pictures: Pictures) -> Document:
@@ -131,6 +136,8 @@ def _removal(outcome: Outcome) -> dict[str, Any]:
             "num_removed": int(outcome.flagged.sum()),
             "removed_indices": outcome.flagged.nonzero()[0],
         }
+        if outcome.scores is not None and outcome.defense == "influence_functions":
+            result["influence_ranking"] = _most_suspicious(outcome.scores)
         if outcome.poisoned is not None:
             result["num_removed_poisoned"] = int((outcome.flagged & outcome.poisoned).sum())
     if outcome.attacked is not None:
@@ -140,6 +147,12 @@ def _removal(outcome: Outcome) -> dict[str, Any]:
             "robust_indices": outcome.robust,
         }
     return result
+
+
+def _most_suspicious(scores: NDArray[Any]) -> list[dict[str, Any]]:
+    """Return position and score of the samples that a detector suspects most, the worst first."""
+    order = (-scores).argsort(kind="stable")[:RANKED]
+    return [{"index": int(i), "score": float(scores[i])} for i in order]
 
 
 def _pictures(outcome: Outcome, pictures: Pictures) -> dict[str, Any]:

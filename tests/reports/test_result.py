@@ -142,6 +142,19 @@ def test_parameters_fill_in_where_the_method_says_nothing() -> None:
     assert build(told, Pictures())["sample_size"] == 200
 
 
+def test_influence_functions_rank_the_most_harmful() -> None:
+    ranking = build(samples.detector("influence_functions", "clean_label"), TWO)["influence_ranking"]
+    assert [entry["index"] for entry in ranking[:3]] == [1, 3, 8]
+    assert ranking[0] == {"index": 1, "score": 5.0}
+    many = np.arange(250.0)
+    flags = many > 200
+    outcome = samples.detector(
+        "influence_functions", scores=many, labels=np.zeros(250, np.int64), poisoned=flags, flagged=flags
+    )
+    assert [entry["index"] for entry in build(outcome, TWO)["influence_ranking"]] == list(range(249, 149, -1))
+    assert "influence_ranking" not in build(samples.detector(), TWO)
+
+
 def test_details_replace_nothing_that_all_runs_share() -> None:
     document = build(samples.detector(details={"seed": 99, "uid": "x", "cut": 1, "classes": {"cat": 1}}), TWO)
     assert (document["seed"], document["uid"], document["cut"]) == (3, "run-1", 1)

@@ -53,6 +53,10 @@ def test_a_detectors_data_is_exactly_what_it_kept(place: Place, tmp_path: Path, 
     assert [int(r["index"]) for r in rows if r["action"] == "kept"] == kept.tolist()
     assert all(r["new_label"] == ("" if r["action"] == "dropped" else r["given_label"]) for r in rows)
     assert len(rows) == len(truth["labels"])
+    with np.load(files / "scores.npz", allow_pickle=False) as found:
+        assert (found["scores"].dtype, found["flagged"].dtype) == (np.float32, np.bool_)
+        assert (~found["flagged"]).nonzero()[0].tolist() == kept.tolist()
+        assert np.array([r["score"] for r in rows], np.float32).tolist() == found["scores"].tolist()
 
 
 def test_the_app_exports_in_a_process_of_its_own(place: Place, tmp_path: Path) -> None:
