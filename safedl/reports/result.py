@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from safedl import catalog
 from safedl.reports.files import jsonable
 from safedl.reports.outcome import Example, Outcome, Pictures
 
@@ -46,6 +47,7 @@ def build(outcome: Outcome, pictures: Pictures) -> Document:
         "seed": outcome.seed,
         "layer": outcome.layer,
         "class_names": outcome.classes,
+        **_declared(outcome),
         "params": own,
         "configuration": outcome.params,
         "metrics": outcome.metrics,
@@ -237,6 +239,17 @@ def _defense_keys(outcome: Outcome, own: Mapping[str, Any]) -> dict[str, Any]:
                 ("suspicious_layers", "layer_stats")
             )
     return {}
+
+
+def _declared(outcome: Outcome) -> dict[str, Any]:
+    """Return what the catalog says that a defense was allowed, and how its training differs from `configuration`."""
+    spec = catalog.DEFENSES.get(outcome.defense or "")
+    if spec is None:
+        return {}
+    declared: dict[str, Any] = {"trusted_for": spec.trusted or None, "recipe": spec.recipe or None}
+    if outcome.category != "evasion":  # there the model to defend is the clean one
+        declared["uses_clean_model"] = bool(spec.clean_model)
+    return declared
 
 
 def _class_name(classes: tuple[str, ...], label: Any) -> str | None:

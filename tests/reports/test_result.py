@@ -142,6 +142,18 @@ def test_parameters_fill_in_where_the_method_says_nothing() -> None:
     assert build(told, Pictures())["sample_size"] == 200
 
 
+def test_a_defense_says_what_it_was_allowed_and_how_it_trained() -> None:
+    trained = build(samples.defense("dp_training", "label_flipping", "data_poisoning"), Pictures())
+    assert trained["recipe"].startswith("SGD on large Poisson-sampled batches")
+    assert (trained["uses_clean_model"], trained["trusted_for"]) == (False, None)
+    for name in ("influence_functions", "provenance_tracking"):
+        document = build(samples.detector(name, "clean_label", category="data_poisoning"), TWO)
+        assert document["uses_clean_model"] is True and document["recipe"] is None
+    assert build(samples.detector("influence_functions", "clean_label"), TWO)["trusted_for"]
+    assert "uses_clean_model" not in build(samples.defense("jpeg_preprocessing", "pgd", "evasion"), Pictures())
+    assert not {"recipe", "trusted_for"} & set(build(samples.attack(), TWO))
+
+
 def test_influence_functions_rank_the_most_harmful() -> None:
     ranking = build(samples.detector("influence_functions", "clean_label"), TWO)["influence_ranking"]
     assert [entry["index"] for entry in ranking[:3]] == [1, 3, 8]
