@@ -26,7 +26,7 @@ from torch.utils.data import TensorDataset
 from safedl.data.arrays import from_mapping, to_images
 from safedl.data.decode import is_grey, target_size, to_pixels
 from safedl.data.imageset import Raw
-from safedl.data.usercode import call
+from safedl.data.usercode import call, importing
 from safedl.errors import UsageError, in_a_line
 from safedl.progress import Cancelled, Progress
 
@@ -41,7 +41,8 @@ def read_module(path: Path, shape: tuple[int, int, int] | None, progress: Progre
     where = f"get_dataset() of {path}"
     result = call(path, "get_dataset", {}, {}, progress)
     try:
-        return _to_raw(result, where, shape, progress)
+        with importing(path):
+            return _to_raw(result, where, shape, progress)
     except (UsageError, Cancelled):
         raise
     except Exception as error:  # the user's objects may fail in any way when they are looked at

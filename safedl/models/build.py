@@ -15,7 +15,7 @@ from safedl.cache import digest, file_digest
 from safedl.catalog.models import check_params
 from safedl.catalog.settings import ModelSettings
 from safedl.data.imageset import Dataset
-from safedl.data.usercode import call, code_digest, find
+from safedl.data.usercode import call, code_digest, find, importing
 from safedl.errors import UsageError, in_a_line
 from safedl.models import architectures
 from safedl.models.classifier import Classifier
@@ -144,7 +144,8 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
     prepare(net, seed)
     images = torch.rand(2, *dataset.shape, generator=torch.Generator().manual_seed(seed))
     try:
-        first, second = _trial(net, images), _trial(net, images)
+        with importing(path):
+            first, second = _trial(net, images), _trial(net, images)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(

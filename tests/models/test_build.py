@@ -214,8 +214,25 @@ def test_identity_depends_on_contents_not_on_paths(data: Dataset, tmp_path: Path
     )
 
 
-def test_identity_depends_on_a_neighbour_that_the_module_may_import(data: Dataset, tmp_path: Path) -> None:
-    settings = _custom(tmp_path, GOOD)
-    before = identity(settings, data, [tmp_path])
-    (tmp_path / "blocks.py").write_text("WIDTH = 5\n")
-    assert identity(settings, data, [tmp_path]) != before
+def test_identity_depends_on_what_the_module_imports_from_below_its_folder(data: Dataset, tmp_path: Path) -> None:
+    for folder in ("parts_of_test", "later_of_test"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "blocks.py").write_text("WIDTH = 5\n")
+    source = GOOD.replace("from torch import nn", "from torch import nn\nfrom parts_of_test.blocks import WIDTH")
+    source = source.replace("input_shape):", "input_shape):\n    import later_of_test.blocks")
+    settings = _custom(tmp_path, source)
+
+    def found() -> str:
+        build(settings, data, 0, [tmp_path])
+        return identity(settings, data, [tmp_path])
+
+    before = found()
+    (tmp_path / "stray.py").write_text("WIDTH = 5\n")
+    (tmp_path / ".#user_model.py").symlink_to("me@host.123")  # as Emacs locks what it edits
+    (tmp_path / "folder.py").mkdir()
+    assert found() == before
+    seen = {before}
+    for folder in ("parts_of_test", "later_of_test"):
+        (tmp_path / folder / "blocks.py").write_text("WIDTH = 77\n")
+        seen.add(found())
+    assert len(seen) == 3
