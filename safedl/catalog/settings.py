@@ -50,6 +50,16 @@ class ModelSettings(Section):
     path: str | None = Field(None, description="The module of a custom model.")
     weights: str | None = Field(None, description="A file of weights to start from.")
 
+    @property
+    def own(self) -> str | None:
+        """The user's module, or None for a built-in model."""
+        return self.path or (self.name if self.type == "custom" else None)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files that the model is made of, as the profile names them."""
+        return tuple(name for name in (self.own, self.weights) if name)
+
 
 class TrainingSettings(Section):
     """One recipe for baseline, attacked and defended models."""

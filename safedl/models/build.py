@@ -128,9 +128,7 @@ def prepare(net: nn.Module, seed: int) -> None:
 
 def _module(settings: ModelSettings, folders: Sequence[Path]) -> Path | None:
     """Return the user's module, or None for a built-in model."""
-    if settings.path:
-        return find(settings.path, folders, "model.path")
-    return find(settings.name, folders, "model.name") if settings.type == "custom" else None
+    return find(settings.own, folders, f"model.{'path' if settings.path else 'name'}") if settings.own else None
 
 
 def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, progress: Progress) -> nn.Module:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from safedl.data.load import load, load_suspects
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
+from safedl.models.classifier import Classifier
 from safedl.plan import Stage
 from safedl.profile.schema import Profile
 from safedl.progress import SILENT, Progress
@@ -45,6 +47,8 @@ class Lab:
     replicate: str = ""
     scan: bool = False
     _datasets: dict[int, Dataset] = field(default_factory=dict)
+    _identities: dict[str, str] = field(default_factory=dict)
+    """What files held when they were first asked for: the stages' keys stand for that."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -82,18 +86,47 @@ class Lab:
         return replace(self, profile=replace(self.profile, training=training))
 
     def model_id(self, seed: int) -> str:
-        """Return the identity of what a fresh model depends on."""
-        return identity(self.model_settings, self.dataset(seed), self.folders)
+        """Return the identity of what a fresh model depends on, as it was when it was first asked for."""
+        return self._first_identity(self.model_settings, seed)
+
+    def _first_identity(self, settings: ModelSettings, seed: int) -> str:
+        dataset = self.dataset(seed)
+
+        def look() -> str:
+            if settings.own:  # what its functions import is part of it, and known once they were called
+                build(settings, dataset, seed, self.folders)
+            return identity(settings, dataset, self.folders)
+
+        return self._first(f"model {seed} {settings.model_dump_json()}", look)
+
+    def _first(self, name: str, look: Callable[[], str]) -> str:
+        with self._lock:
+            if name not in self._identities:
+                self._identities[name] = look()
+            return self._identities[name]
 
     def bench(
         self, seed: int, device: torch.device, progress: Progress = SILENT, producer: str = "",
         model: ModelSettings | None = None,
     ) -> Workbench:  # fmt: skip
-        """Return a workbench for one stage, for the profile's model or another one."""
+        """Return a workbench for one stage, for the profile's model or another one.
+
+        It makes no model of files that have changed since the lab was made, but raises `UsageError`.
+        """
         dataset, settings = self.dataset(seed), model or self.model_settings
+        model_id = self._first_identity(settings, seed)
+
+        def make(own_seed: int) -> Classifier:
+            made = build(settings, dataset, own_seed, self.folders)
+            # After the model was built: what is stored under the stage's key must be of the code that the key is of.
+            if settings.files and identity(settings, dataset, self.folders) != model_id:
+                names = " or ".join(Path(name).name for name in settings.files)
+                raise UsageError(f"{names} (or a file that it imports) changed during the run; run again")
+            return made
+
         return Workbench(
-            build=lambda s: build(settings, dataset, s, self.folders),
-            model_id=identity(settings, dataset, self.folders),
+            build=make,
+            model_id=model_id,
             training=self.profile.training,
             device=device,
             seed=seed,
@@ -120,7 +153,11 @@ class Lab:
                 resolve(self.profile.training.precision, device),
                 ".".join(torch.__version__.split(".")[:2]),
                 self.replicate,
-                *([weights and file_digest(weights)] if stage.kind == "scan" else []),
+                *(
+                    [weights and self._first("scan.weights", partial(file_digest, weights))]
+                    if stage.kind == "scan"
+                    else []
+                ),
             ]
         )
 
@@ -133,6 +170,12 @@ class Lab:
         if not path.is_file():
             raise UsageError(f"scan.weights: {path} is a folder; name a file with weights")
         return path
+
+    def check_suspect_weights(self) -> None:
+        """Raise `UsageError` if the weights that a scan inspects are not those that its key is of."""
+        weights = self.suspect_weights()
+        if weights and file_digest(weights) != self._first("scan.weights", partial(file_digest, weights)):
+            raise UsageError(f"scan.weights: {weights.name} changed during the run; run again")
 
 
 def choose_devices(device: str) -> tuple[torch.device, ...]:

@@ -244,6 +244,7 @@ class _Execution:
         start = time.perf_counter()
         settings = ScanSettings.model_validate(dict(self.stage.params))
         found = scan.scan(self.dataset, self.own, settings, self.lab.folders)
+        self.lab.check_suspect_weights()
         seconds = self._cost(self.own, start)
         values = {}
         if len(self.dataset.test):

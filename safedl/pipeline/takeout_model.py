@@ -57,11 +57,10 @@ def read_model(run: Run, progress: Progress) -> Classifier:
 def describe(run: Run, model: Classifier) -> dict[str, Any]:
     """Return how the model was built, as plain values; `params` are those of the architecture."""
     settings = run.lab.model_settings
-    own = settings.type == "custom" or settings.path
     description: dict[str, Any] = {
         "architecture": settings.name,
-        "params": dict(settings.params) if own else check_params(settings.name, settings.params).model_dump(),
-        "module": Path(settings.path or settings.name).name if own else None,
+        "params": dict(settings.params) if settings.own else check_params(settings.name, settings.params).model_dump(),
+        "module": Path(settings.own).name if settings.own else None,
         "input": {"shape": list(model.shape), "order": "NCHW", "type": "float32", "range": [0, 1]},
         "classes": list(run.document["class_names"]),
         "mean": model.mean.flatten().tolist(),

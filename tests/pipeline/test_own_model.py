@@ -1,0 +1,100 @@
+"""Runs of a model of the user's own: what happens to its files while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from safedl.cache import ArtifactCache
+from safedl.events import Event
+from safedl.pipeline.driver import Request, drive, prepare
+from safedl.profile.load import parse
+from safedl.workspace import Workspace
+
+MODULE = """
+from torch import nn
+from parts_of_run.width import WIDTH
+def get_model(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, num_classes))
+"""
+PROFILE = """
+name: own
+dataset: {name: digits, subset: 20}
+model: {name: mine, path: mine.py}
+training: {epochs: 1, precision: float32}
+attack_overrides:
+  data_poisoning:
+    label_flipping: {flip_rate: 0.2, target_class: 1}
+"""
+
+
+def _write(root: Path, width: int) -> None:
+    (root / "parts_of_run").mkdir(exist_ok=True)
+    (root / "parts_of_run" / "width.py").write_text(f"WIDTH = {width}\n")
+    (root / "mine.py").write_text(MODULE)
+
+
+def _drive(workspace: Workspace, text: str, change: Callable[[], None] = lambda: None) -> dict[str, tuple[str, str]]:
+    """Return each stage's last status and error; `change()` is called once the baseline is done."""
+    prepared = prepare(workspace, Request(profile=parse(text), device="cpu", workers=1))
+    events: list[Event] = []
+
+    def listen(item: Event) -> None:
+        events.append(item)
+        if item["event"] == "run" and item["status"] == "completed" and len(_ended(events)) == 1:
+            change()
+
+    drive(workspace, prepared, listen)
+    return _ended(events)
+
+
+def _ended(events: list[Event]) -> dict[str, tuple[str, str]]:
+    names = {s["uid"]: s["id"] for s in events[0]["stages"]}
+    return {
+        names[e["uid"]]: (e["status"], e.get("error", ""))
+        for e in events
+        if e["event"] == "run" and e["status"] != "running"
+    }
+
+
+@pytest.mark.parametrize("changed", ["mine.py", "parts_of_run/width.py", "start.pt"])
+def test_a_stage_fails_when_a_file_of_the_model_has_changed(workspace: Workspace, changed: str) -> None:
+    root = workspace.root
+    _write(root, 9)
+    text = PROFILE
+    if changed == "start.pt":
+        state = {"1.weight": torch.zeros(9, 64), "1.bias": torch.zeros(9)}
+        state |= {"3.weight": torch.zeros(10, 9), "3.bias": torch.zeros(10)}
+        torch.save(state, root / changed)
+        text = PROFILE.replace("path: mine.py", "path: mine.py, weights: start.pt")
+
+    def change() -> None:
+        if changed == "start.pt":
+            torch.save({**state, "3.bias": torch.ones(10)}, root / changed)
+        else:
+            (root / changed).write_text((root / changed).read_text() + "# changed\n")
+
+    ended = _drive(workspace, text, change)
+    assert ended["baseline@0"] == ("completed", "")
+    status, error = ended["label_flipping@0"]
+    assert status == "failed" and error.endswith("changed during the run; run again")
+    assert Path(changed).name in error or "mine.py (or a file that it imports)" in error
+    # What was made of the changed file is kept under no key of the old one, and the next run repeats everything.
+    assert len([a for a in ArtifactCache(workspace.cache).entries() if a.kind == "model"]) == 1
+    assert {status for status, _ in _drive(workspace, text).values()} == {"completed"}
+    assert {status for status, _ in _drive(workspace, text).values()} == {"linked"}
+
+
+def test_weights_of_a_scan_that_change_meanwhile_fail_it(workspace: Workspace) -> None:
+    _write(workspace.root, 9)
+    text = PROFILE.partition("attack_overrides")[0] + "scan: {weights: start.pt}\n"
+    state = {"1.weight": torch.zeros(9, 64), "1.bias": torch.zeros(9)}
+    state |= {"3.weight": torch.zeros(10, 9), "3.bias": torch.zeros(10)}
+    torch.save(state, workspace.root / "start.pt")
+    prepared = prepare(workspace, Request(profile=parse(text), device="cpu", workers=1, scan=True))
+    torch.save({**state, "3.bias": torch.ones(10)}, workspace.root / "start.pt")
+    with pytest.raises(Exception, match=r"start\.pt changed during the run; run again"):
+        prepared.lab.check_suspect_weights()
