@@ -70,6 +70,16 @@ def initialise(make: Callable[[], Module], seed: int) -> Module:
         return make()
 
 
+def check_independent(one: Classifier, other: Classifier, settings: ModelSettings) -> None:
+    """Raise `UsageError` if two models of the user's module share parameters: each stage trains one of its own."""
+    first, second = ({p.untyped_storage().data_ptr() for p in made.parameters() if p.numel()} for made in (one, other))
+    if one.net is other.net or first & second:
+        raise UsageError(
+            f"get_model() of {settings.own} returns the same parameters at each call; "
+            "let it make a new network each time, inside the function"
+        )
+
+
 def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] = ()) -> str:
     """Return a hash of all that `build` depends on but the seed: contents of files, not their paths.
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from safedl import catalog
 from safedl.errors import UsageError, nearest
-from safedl.models.build import build
+from safedl.models.build import build, check_independent
 from safedl.models.weights import load_weights
 from safedl.pipeline.lab import Lab
 from safedl.plan import Plan, Stage
@@ -24,6 +24,9 @@ def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
     for seed in {stage.seed for stage in plan.stages}:
         dataset = lab.dataset(seed, progress)
         model = build(lab.model_settings, dataset, seed, lab.folders, progress)
+        if lab.model_settings.own:
+            again = build(lab.model_settings, dataset, seed, lab.folders)
+            check_independent(model, again, lab.model_settings)
         if lab.scan:
             check_trusted(dataset.trusted, dataset.classes)
             if weights := lab.suspect_weights():

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from safedl.cache import ArtifactCache
+from safedl.errors import UsageError
 from safedl.events import Event
 from safedl.pipeline.driver import Request, drive, prepare
 from safedl.profile.load import parse
@@ -98,3 +99,21 @@ def test_weights_of_a_scan_that_change_meanwhile_fail_it(workspace: Workspace) -
     torch.save({**state, "3.bias": torch.ones(10)}, workspace.root / "start.pt")
     with pytest.raises(Exception, match=r"start\.pt changed during the run; run again"):
         prepared.lab.check_suspect_weights()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "NET = make()\ndef get_model():\n    return NET\n",
+        "import functools\nget_model = functools.lru_cache(make)\n",
+        "SHARED = nn.Linear(64, 8)\ndef get_model():\n"
+        "    return nn.Sequential(nn.Flatten(), SHARED, nn.ReLU(), nn.Linear(8, 10))\n",
+        "BIAS = nn.Linear(8, 10).bias.data\ndef get_model():\n    net = make()\n    net[3].bias = nn.Parameter(BIAS)\n"
+        "    return net\n",
+    ],
+)
+def test_a_module_that_returns_one_network_for_all_is_refused(workspace: Workspace, ending: str) -> None:
+    make = "def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 10))\n"
+    (workspace.root / "mine.py").write_text("from torch import nn\n" + make + ending)
+    with pytest.raises(UsageError, match=r"get_model\(\) of mine\.py returns the same parameters at each call"):
+        prepare(workspace, Request(profile=parse(PROFILE), device="cpu", workers=1))
