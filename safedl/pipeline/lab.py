@@ -15,7 +15,7 @@ from safedl.cache import ArtifactCache, digest, file_digest
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
 from safedl.data.load import load, load_suspects
-from safedl.data.usercode import find
+from safedl.data.usercode import code_digest, find
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
 from safedl.models.classifier import Classifier
@@ -89,12 +89,20 @@ class Lab:
         """Return the identity of what a fresh model depends on, as it was when it was first asked for."""
         return self._first_identity(self.model_settings, seed)
 
+    def model_code(self, seed: int) -> str | None:
+        """Return the sha256 of an own model's code as it was first seen, or None for a built-in one."""
+        if not self.model_settings.own:
+            return None
+        self.model_id(seed)
+        return self._identities[f"code {seed}"]
+
     def _first_identity(self, settings: ModelSettings, seed: int) -> str:
         dataset = self.dataset(seed)
 
         def look() -> str:
             if settings.own:  # what its functions import is part of it, and known once they were called
                 build(settings, dataset, seed, self.folders)
+                self._identities[f"code {seed}"] = code_digest(find(settings.own, self.folders, "model.path"))
             return identity(settings, dataset, self.folders)
 
         return self._first(f"model {seed} {settings.model_dump_json()}", look)

@@ -88,6 +88,7 @@ class _Execution:
             "trusted_images": len(self.dataset.trusted),
             "test_images": len(self.dataset.test),
             "fingerprint": self.dataset.fingerprint,
+            **self._model_code(),
         }
         return self._outcome(model, values, seconds, details=details)
 
@@ -256,7 +257,7 @@ class _Execution:
             found.model,
             values,
             seconds,
-            details=found.details,
+            details={**found.details, **self._model_code()},
             sheet=scan.sheet(found, self.dataset),
             **picture.pattern_arrays(found.pattern, found.mask),
         )
@@ -296,6 +297,11 @@ class _Execution:
         if torch.bincount(kept.labels).count_nonzero() < 2:
             raise SafedlError(f"nothing to train on: {int(flagged.sum())} of {len(flagged)} samples were flagged")
         return self.own.fit(kept, phase="retrain")
+
+    def _model_code(self) -> dict[str, str]:
+        """Return what a later export compares an own model's code with."""
+        code = self.lab.model_code(self.stage.seed)
+        return {"model_code": code} if code else {}
 
     def _cost(self, bench: Workbench, start: float) -> float:
         return time.perf_counter() - start + bench.spared

@@ -33,12 +33,14 @@ BATCHES = (1, 3, 8)
 def read_model(run: Run, progress: Progress) -> Classifier:
     """Return the model that the run ended with, on the CPU and in eval mode; a guard stands before it again.
 
-    Raises `NotFoundError` if the run keeps none, `UsageError` if its weights do not fit the model any more.
+    Raises `NotFoundError` if the run keeps none, `UsageError` if its weights do not fit the model any more, or the
+    user's module is not the one that the run saw.
     """
     path = run.folder / "files" / "model.pt"
     if not path.is_file():
         raise NotFoundError(f"run {run.uid} keeps no model: {path} is not there")
     run.lab.dataset(run.stage.seed, progress)
+    _check_code(run, progress)
     model = run.lab.bench(run.stage.seed, torch.device("cpu"), progress).build(run.stage.seed)
     if run.stage.defense == "dp_training":
         model = private_ready(model)
@@ -52,6 +54,19 @@ def read_model(run: Run, progress: Progress) -> Classifier:
         if spec.kind == "guard":
             return load_wrap(spec)(model, spec.params.model_validate(run.stage.own_params("defense")))
     return model
+
+
+def _check_code(run: Run, progress: Progress) -> None:
+    now = run.lab.model_code(run.stage.seed)
+    known = next((d["model_code"] for d in (run.document, *run.parents) if d.get("model_code")), None)
+    name = run.lab.model_settings.own
+    if now and known is None:
+        progress.log(f"run {run.uid} kept no record of its model's code; it is exported by {name} as it stands now")
+    elif now != known:
+        raise UsageError(
+            f"{name} (or a file that it imports) is not what run {run.uid} saw: it has changed since. "
+            "Bring the old code back, or run the profile again"
+        )
 
 
 def describe(run: Run, model: Classifier) -> dict[str, Any]:

@@ -117,6 +117,7 @@ dataset: {name: digits, subset: 20}
 model: {name: mine, type: custom, path: mine.py, params: {width: 6}}
 training: {epochs: 1, precision: float32}
 """
+ATTACKED = "attack_overrides: {data_poisoning: {label_flipping: {flip_rate: 0.2, target_class: 1}}}\n"
 
 
 def test_a_fresh_process_without_our_package_gives_the_same_answers(
@@ -146,6 +147,20 @@ def test_a_fresh_process_without_our_package_gives_the_same_answers(
     assert own.export("scan", "--model", tmp_path / "own.safetensors").code == 0
     about = json.loads((tmp_path / "own.json").read_text())
     assert about["module"] == "mine.py" and about["params"] == {"width": 6}
+
+
+def test_a_module_that_has_changed_since_the_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MODULE)
+    own = drive_profile(tmp_path, OWN + ATTACKED)
+    (tmp_path / "mine.py").write_text(MODULE.replace("nn.ReLU()", "nn.GELU()"))
+    answer = own.export("label_flipping", "--model", tmp_path / "a.safetensors")
+    assert answer.code == 2 and "mine.py (or a file that it imports) is not what run" in answer.err
+    assert not (tmp_path / "a.safetensors").exists()
+    # A run that did not record its model's code is exported with a word about it.
+    path = own.workspace.run_folder(own.runs["baseline"]) / "result.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_code"}))
+    answer = own.export("label_flipping", "--model", tmp_path / "a.safetensors")
+    assert answer.code == 0 and "kept no record of its model's code" in answer.err
 
 
 def test_a_guard_that_is_no_graph_is_refused_and_its_weights_say_what_is_missing(place: Place, tmp_path: Path) -> None:
