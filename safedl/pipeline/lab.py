@@ -93,7 +93,8 @@ class Lab:
         """Return the sha256 of an own model's code as it was first seen, or None for a built-in one."""
         if not self.model_settings.own:
             return None
-        self.model_id(seed)
+        if f"code {seed}" not in self._identities:
+            self._first_identity(self.model_settings.model_copy(update={"weights": None}), seed)
         return self._identities[f"code {seed}"]
 
     def _first_identity(self, settings: ModelSettings, seed: int) -> str:
@@ -102,7 +103,8 @@ class Lab:
         def look() -> str:
             if settings.own:  # what its functions import is part of it, and known once they were called
                 build(settings, dataset, seed, self.folders)
-                self._identities[f"code {seed}"] = code_digest(find(settings.own, self.folders, "model.path"))
+                code = code_digest(find(settings.own, self.folders, "model.path"))
+                self._identities.setdefault(f"code {seed}", code)
             return identity(settings, dataset, self.folders)
 
         return self._first(f"model {seed} {settings.model_dump_json()}", look)

@@ -41,7 +41,8 @@ def read_model(run: Run, progress: Progress) -> Classifier:
         raise NotFoundError(f"run {run.uid} keeps no model: {path} is not there")
     run.lab.dataset(run.stage.seed, progress)
     _check_code(run, progress)
-    model = run.lab.bench(run.stage.seed, torch.device("cpu"), progress).build(run.stage.seed)
+    settings = run.lab.model_settings.model_copy(update={"weights": None})  # those that the run kept come instead
+    model = run.lab.bench(run.stage.seed, torch.device("cpu"), progress, model=settings).build(run.stage.seed)
     if run.stage.defense == "dp_training":
         model = private_ready(model)
     try:

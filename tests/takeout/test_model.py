@@ -25,6 +25,7 @@ from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
 from safedl.pipeline.takeout import open_run
 from safedl.pipeline.takeout_model import read_model, to_graph, write_model
+from safedl.profile.load import parse
 from safedl.progress import SILENT
 from tests.takeout.conftest import Place, drive_profile
 
@@ -161,6 +162,22 @@ def test_a_module_that_has_changed_since_the_run_is_refused(tmp_path: Path) -> N
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "model_code"}))
     answer = own.export("label_flipping", "--model", tmp_path / "a.safetensors")
     assert answer.code == 0 and "kept no record of its model's code" in answer.err
+
+
+@pytest.mark.parametrize("module", [True, False])
+def test_the_weights_that_a_run_started_from_are_not_needed(tmp_path: Path, digits: Dataset, module: bool) -> None:
+    (tmp_path / "mine.py").write_text(MODULE)
+    text = (
+        OWN if module else OWN.replace("{name: mine, type: custom, path: mine.py, params: {width: 6}}", "{name: mlp}")
+    )
+    start = parse(text).model
+    assert start is not None
+    torch.save(build(start, digits, 3, [tmp_path]).state_dict(), tmp_path / "start.pt")
+    model = next(line for line in text.splitlines() if line.startswith("model: "))
+    own = drive_profile(tmp_path, text.replace(model, model[:-1] + ", weights: start.pt}") + ATTACKED)
+    (tmp_path / "start.pt").unlink()
+    answer = own.export("label_flipping", "--model", tmp_path / "a.safetensors")
+    assert answer.code == 0, answer.err
 
 
 def test_a_guard_that_is_no_graph_is_refused_and_its_weights_say_what_is_missing(place: Place, tmp_path: Path) -> None:
