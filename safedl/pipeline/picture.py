@@ -90,7 +90,7 @@ def keep_scores(folder: Path, found: Detection) -> None:
     target = folder / "files"
     target.mkdir(parents=True, exist_ok=True)
     scores, flagged = found.scores.numpy().astype(np.float32), found.flagged.numpy()
-    np.savez_compressed(target / SCORES, allow_pickle=False, scores=scores, flagged=flagged)
+    np.savez_compressed(target / SCORES, scores=scores, flagged=flagged)
 
 
 def _example(dataset: Dataset, poisoning: Poisoning, index: int, score: float | None) -> Example:

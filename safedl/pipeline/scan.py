@@ -114,8 +114,8 @@ def keep(folder: Path, scanned: Scanned, dataset: Dataset) -> None:
     files.mkdir(parents=True, exist_ok=True)
     order = torch.tensor([s.index for s in scanned.suspects], dtype=torch.int64)
     np.save(folder / IMAGES, dataset.train.images[order].numpy())
-    scores = {opinion.detector: opinion.scores.numpy() for opinion in scanned.examination.opinions}
-    np.savez_compressed(files / "scores.npz", allow_pickle=False, **scores)
+    scores: dict[str, Any] = {opinion.detector: opinion.scores.numpy() for opinion in scanned.examination.opinions}
+    np.savez_compressed(files / "scores.npz", **scores)
     write_suspects(folder, scanned.suspects)
 
 

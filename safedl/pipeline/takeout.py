@@ -243,7 +243,7 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
         )
     if path.suffix.lower() == ".npz":
         with aside(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **_arrays(data))
+            np.savez_compressed(file, **_arrays(data))
         return ()
     names = folder_names(data.classes)
     with aside(path) as temporary:
