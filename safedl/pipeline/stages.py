@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -320,7 +319,7 @@ class _Execution:
         notes = tuple(rest.pop("notes", ()))
         if self.stage.kind in ("defense", "bound") and not parent.get("effective", True):
             notes += ("attack not effective: this row ranks nothing",)
-        timing = {"seconds": seconds, "memory_mb": _memory(self.job.device)}
+        timing = {"seconds": seconds, **_memory(self.job.device)}
         return Outcome(
             uid=self.job.uid,
             kind=self.stage.kind,
@@ -349,8 +348,9 @@ def _numbers(details: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in details.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _memory(device: torch.device) -> float:
-    """Return the peak memory in MB: of the device since the stage began, else of this process with all its stages."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+def _memory(device: torch.device) -> dict[str, float]:
+    """Return the GPU's peak memory in MB since the stage began; nothing on a CPU.
+
+    There only the whole process has a peak, which grows in the order of execution and is no stage's cost.
+    """
+    return {"memory_mb": torch.cuda.max_memory_allocated(device) / 2**20} if device.type == "cuda" else {}

@@ -62,6 +62,17 @@ def test_everything_completes_once_and_is_then_only_linked(workspace: Workspace,
     assert set(bounds) == {"perfect_removal", "random_removal"}
 
 
+def test_memory_is_measured_where_a_stage_has_a_peak_of_its_own(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(attacks=("label_flipping",), defenses=("robust_loss",))
+    documents = [json.loads(path.read_text()) for path in workspace.results.glob("runs/*/result.json")]
+    assert len(documents) == 3
+    assert all(set(document["timing"]) == {"seconds"} for document in documents)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 3 * 2**20)
+    assert stages._memory(torch.device("cuda")) == {"memory_mb": 3.0}
+
+
 def test_same_profile_and_seed_give_the_same_results(tmp_path: Path, run: Drive) -> None:
     left, right = Workspace.open(tmp_path / "left"), Workspace.open(tmp_path / "right")
     run(at=left)
