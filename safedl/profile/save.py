@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
+
+import yaml as pyyaml
 
 from safedl.errors import UsageError
 from safedl.profile import document as yaml_document
@@ -17,6 +20,9 @@ from safedl.reports import files
 _NESTED = re.compile(r"^[^\s#][^\n]*:[ ]*(?:#[^\n]*)?\n([ ]+)[^\s#-]", re.MULTILINE)
 _DASH = re.compile(r"^([ ]*)[^\s#-][^\n]*:[ ]*(?:#[^\n]*)?\n([ ]*)- ", re.MULTILINE)
 """Where a file's indentation shows: the first nested mapping, and the first list under a key."""
+
+LONGEST = 1_000_000
+"""Characters on a line before it would be wrapped: a line that nobody changed stays as long as it is."""
 
 
 def dump(document: Mapping[str, Any], comment: str = "") -> str:
@@ -83,7 +89,7 @@ def _edited(text: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> str:
 
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 110
+    yaml.width = LONGEST
     nested, dash = _NESTED.search(text), _DASH.search(text)
     offset = len(dash[2]) - len(dash[1]) if dash else 2
     yaml.indent(mapping=len(nested[1]) if nested else 2, sequence=offset + 2, offset=offset)
@@ -92,11 +98,41 @@ def _edited(text: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> str:
         _merge(yaml, tree, old, new)
         out = io.StringIO()
         yaml.dump(tree, out)
-        if yaml_document.read(out.getvalue(), "") == new:
-            return out.getvalue()
+        written = out.getvalue()
+        if yaml_document.read(written, "") == new:
+            same = {str(key) for key in old if key in new and _same(old[key], new[key])}
+            return _with_sections_of(text, written, same, new)
     except (YAMLError, UsageError, AttributeError, TypeError, ValueError):
         pass  # what one parser reads and the other does not: the content matters more than the comments
     return dump(new)
+
+
+def _with_sections_of(text: str, written: str, same: Set[str], new: Mapping[Any, Any]) -> str:
+    """Return `written` with the top-level sections named `same` to the letter as `text` has them, if it then reads so.
+
+    The writer would join lines, and tidy spaces and brackets, in sections that nobody changed.
+    """
+    before, after = _sections(text), _sections(written)
+    parts = [before.get(name, part) if name is None or name in same else part for name, part in after.items()]
+    spliced = "".join(part if part.endswith("\n") or not part else f"{part}\n" for part in parts)
+    try:
+        return spliced if before and _same(yaml_document.read(spliced, ""), dict(new)) else written
+    except UsageError:  # a section that names what another one defines, or a document's end mark
+        return written
+
+
+def _sections(text: str) -> dict[str | None, str]:
+    """Return the text of each top-level section, from its key to the next one, and None: what stands above them.
+
+    Nothing if they are not set apart.
+    """
+    node = pyyaml.compose(text, Loader=pyyaml.SafeLoader)
+    if not isinstance(node, pyyaml.MappingNode) or node.flow_style:
+        return {}
+    starts = [0, *(key.start_mark.index for key, _ in node.value), len(text)]
+    names = [None, *(str(key.value) for key, _ in node.value)]
+    found = {name: text[start:end] for name, (start, end) in zip(names, itertools.pairwise(starts), strict=True)}
+    return found if len(found) == len(names) else {}
 
 
 def _merge(yaml: Any, tree: Any, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> None:

@@ -50,6 +50,36 @@ def test_a_change_touches_nothing_else(path: Path) -> None:
     assert path.read_text() == COMMENTED.replace("target_class: 1 # one", "target_class: 3 # one")
 
 
+def test_what_nobody_changed_stays_to_the_letter(tmp_path: Path) -> None:
+    long = " ".join(f"word{i}" for i in range(40))
+    path = tmp_path / "p.yaml"
+    head = f"""# {long}
+name: p   # {long}
+plain: {long}
+quoted: "{long}"
+list:
+  - {long}
+several: one two
+  three four
+folded: >
+  one {long}
+  two
+odd:   {{ a: 1,   b: 2 }}
+company: {{owner: Ann, notes: [{", ".join(map(str, range(80)))}]}}   # ours
+attack_overrides:
+  backdoor:
+    static_patch: {{target_class: 1}}   # {long}
+"""
+    end = "# after it\nrate:   1e-5"
+    path.write_text(head + "risk_analysis: {}\n" + end)
+    update(path, {"risk_analysis": {"summary": {"static_patch": {"severity": 1.0}}}})
+    section = "risk_analysis:\n  summary:\n    static_patch:\n      severity: 1.0\n"
+    assert path.read_text().replace("# after it\n", "") == head + section + "rate:   1e-5\n"
+    update(path, {"attack_overrides": {"backdoor": {"static_patch": {"target_class": 2}}}})
+    changed = head.replace("target_class: 1", "target_class: 2")
+    assert path.read_text().replace("# after it\n", "") == changed + section + "rate:   1e-5\n"
+
+
 @pytest.mark.parametrize("indent", ["  ", "    "])
 @pytest.mark.parametrize("dash", ["", "  "])
 def test_a_files_own_indentation_stays(tmp_path: Path, indent: str, dash: str) -> None:
