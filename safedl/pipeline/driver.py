@@ -317,7 +317,7 @@ class _Driver:
                 signal.signal(number, handler)
 
     def _publish(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> None:
-        """Copy the completed results of the first seed to the paths that people look at, with their bounds."""
+        """Copy the completed results of the smallest seed to the paths that people look at, with their bounds."""
         completed = [s for s in self.prepared.plan.stages if statuses[s.id] == "completed"]
         first = min((s.seed for s in completed), default=None)
         bounds: dict[str, dict[str, Mapping[str, float]]] = {}
