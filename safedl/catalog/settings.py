@@ -17,6 +17,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def _name_after_path(values: Any) -> Any:
+    """Own data, or an own model, without a name is called after its file, so that its results stand apart."""
+    if isinstance(values, dict) and values.get("path") and "name" not in values:
+        return {**values, "name": PurePath(str(values["path"])).stem}
+    return values
+
+
 class DatasetSettings(Section):
     """Which images to train and test on."""
 
@@ -30,13 +37,7 @@ class DatasetSettings(Section):
         0.05, ge=0.0, le=0.2, description="Share of the training images held out as trusted (at least 20 a class)."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_after_path(cls, values: Any) -> Any:
-        """Own data without a name is called after its file, so that its results stand apart."""
-        if isinstance(values, dict) and values.get("path") and "name" not in values:
-            return {**values, "name": PurePath(str(values["path"])).stem}
-        return values
+    _named = model_validator(mode="before")(_name_after_path)
 
 
 class ModelSettings(Section):
@@ -49,6 +50,8 @@ class ModelSettings(Section):
     params: dict[str, Any] = Field(default_factory=dict, description="conv_filters, hidden_size ...")
     path: str | None = Field(None, description="The module of a custom model.")
     weights: str | None = Field(None, description="A file of weights to start from.")
+
+    _named = model_validator(mode="before")(_name_after_path)
 
     @property
     def own(self) -> str | None:

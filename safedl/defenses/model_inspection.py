@@ -65,10 +65,13 @@ def _weights(scenario: Scenario, names: tuple[str, ...] | None) -> dict[str, Ten
         names = tuple(name for name, module in model.net.named_modules() if isinstance(module, kinds))
     found = {}
     for name in names:
-        weight = getattr(model.layer(name), "weight", None)
-        if not isinstance(weight, Tensor):
-            raise UsageError(f"model_inspection.layers: layer '{name}' has no weights")
-        found[name] = weight.detach().float().cpu().flatten()
+        try:
+            layer = model.weighted_layer(name)
+        except UsageError as error:
+            raise UsageError(f"model_inspection.layers: {error}") from None
+        weight = model.layer(layer).weight
+        assert isinstance(weight, Tensor)
+        found[layer] = weight.detach().float().cpu().flatten()
     return found
 
 

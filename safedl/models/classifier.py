@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from safedl.errors import UsageError
+from safedl.errors import UsageError, nearest
 
 
 class Classifier(nn.Module):
@@ -66,8 +66,22 @@ class Classifier(nn.Module):
         """Return the layer called `name`. Raises `UsageError` if there is none."""
         modules: dict[str, nn.Module] = dict(self.net.named_modules())
         if name not in modules:
-            raise UsageError(f"the model has no layer '{name}'; its layers: {', '.join(n for n in modules if n)}")
+            layers = [n for n in modules if n]
+            raise UsageError(f"the model has no layer '{name}'.{nearest(name, layers)} It has: {', '.join(layers)}")
         return modules[name]
+
+    def weighted_layer(self, name: str) -> str:
+        """Return the layer that `name` means: itself, or the one whose parameter it is (`conv.0` for `conv.0.bias`).
+
+        Raises `UsageError` if there is none, or if it has no weights.
+        """
+        head, _, parameter = name.rpartition(".")
+        modules: dict[str, nn.Module] = dict(self.net.named_modules())
+        if name not in modules and head in modules and parameter in dict(modules[head].named_parameters(recurse=False)):
+            name = head
+        if not isinstance(getattr(self.layer(name), "weight", None), Tensor):
+            raise UsageError(f"layer '{name}' has no weights")
+        return name
 
     def clone(self) -> Classifier:
         """Return an independent copy, in eval mode."""

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from safedl import catalog
-from safedl.errors import UsageError, nearest
+from safedl.errors import UsageError
 from safedl.models.build import build, check_independent
+from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
 from safedl.pipeline.lab import Lab
 from safedl.plan import Plan, Stage
@@ -31,13 +32,15 @@ def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
             check_trusted(dataset.trusted, dataset.classes)
             if weights := lab.suspect_weights():
                 load_weights(model, weights)
-        layers = [name for name, _ in model.net.named_modules() if name]
+        context: dict[str, Any] = {"num_classes": len(dataset.classes)}
+        if not lab.model_settings.own:
+            context["model"] = lab.model_settings.name
         for stage in plan.stages:
             if stage.seed == seed:
-                _check_stage(stage, {"num_classes": len(dataset.classes), "model": lab.model_settings.name}, layers)
+                _check_stage(stage, context, model)
 
 
-def _check_stage(stage: Stage, context: dict[str, Any], layers: list[str]) -> None:
+def _check_stage(stage: Stage, context: dict[str, Any], model: Classifier) -> None:
     if stage.kind == "attack" and stage.attack:
         params, where = catalog.attack(stage.attack).params, f"attack_overrides.{stage.category}.{stage.attack}"
     elif stage.kind == "defense" and stage.defense:
@@ -52,7 +55,7 @@ def _check_stage(stage: Stage, context: dict[str, Any], layers: list[str]) -> No
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{where}.{key}: {first['input']!r}: {first['msg']}") from error
     for name in getattr(checked, "layers", None) or ():
-        if not any(name in (layer, f"{layer}.weight", f"{layer}.bias") for layer in layers):
-            raise UsageError(
-                f"{where}.layers: the model has no layer '{name}'.{nearest(name, layers)} It has: {', '.join(layers)}"
-            )
+        try:
+            model.weighted_layer(name)
+        except UsageError as error:
+            raise UsageError(f"{where}.layers: {error}") from None

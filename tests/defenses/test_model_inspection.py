@@ -88,6 +88,14 @@ def test_literal_flags_layers_with_extreme_weights(clean_scenario: Scenario) -> 
     assert list(findings.histograms) == ["fc.1", "fc.3"]
 
 
+def test_a_parameter_stands_for_its_layer(clean_scenario: Scenario) -> None:
+    names = ("conv.0.bias", "conv.0.weight", "fc.1.bias", "fc.1")
+    findings = diagnose(clean_scenario, ModelInspectionParams(variant="literal", layers=names))
+    assert findings.details["layers_inspected"] == ["conv.0", "fc.1"]
+    found = ModelInspectionParams.model_validate({"layers": names}, context={"model": "cnn"})
+    assert found.layers == ("conv.0", "fc.1")
+
+
 @pytest.mark.parametrize(("layer", "match"), [("fc.9", "no layer"), ("conv.5", "no weights")])
 def test_layers_that_cannot_be_inspected_are_refused(clean_scenario: Scenario, layer: str, match: str) -> None:
     with pytest.raises(UsageError, match=match):

@@ -117,3 +117,29 @@ def test_a_module_that_returns_one_network_for_all_is_refused(workspace: Workspa
     (workspace.root / "mine.py").write_text("from torch import nn\n" + make + ending)
     with pytest.raises(UsageError, match=r"get_model\(\) of mine\.py returns the same parameters at each call"):
         prepare(workspace, Request(profile=parse(PROFILE), device="cpu", workers=1))
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("[1.weight, 3.bias, '3']", ""),
+        ("[1.gain]", r"static_patch\.model_inspection\.layers: the model has no layer '1\.gain'.* It has: 0, 1, 2, 3$"),
+        ("['0']", r"static_patch\.model_inspection\.layers: layer '0' has no weights$"),
+    ],
+)
+@pytest.mark.parametrize("name", ["", "name: cnn, "])
+def test_layers_of_an_own_model_are_checked_before_the_run(
+    workspace: Workspace, layers: str, message: str, name: str
+) -> None:
+    _write(workspace.root, 9)
+    text = PROFILE.partition("attack_overrides")[0].replace("name: mine, ", name)
+    text += (
+        "attack_overrides: {backdoor: {static_patch: {target_class: 2}}}\ndefense_config: {backdoor: {static_patch: "
+    )
+    text += f"{{defenses: [model_inspection], model_inspection: {{layers: {layers}, variant: literal}}}}}}}}\n"
+    request = Request(profile=parse(text), device="cpu", workers=1)
+    if message:
+        with pytest.raises(UsageError, match=message):
+            prepare(workspace, request)
+    else:
+        assert {status for status, _ in _drive(workspace, text).values()} == {"completed"}

@@ -258,6 +258,13 @@ def test_traffic_signs_may_be_resized_but_not_recoloured(valid: dict[str, Any]) 
         check(valid)
 
 
+def test_an_own_model_is_called_after_its_file_unless_it_has_a_name(valid: dict[str, Any]) -> None:
+    for model, name in (({"path": "my/net.py"}, "net"), ({"path": "net.py", "name": "cnn"}, "cnn"), ({}, "cnn")):
+        settings = check(valid | {"model": model}).model
+        assert settings is not None and settings.name == name
+        assert settings.own == model.get("path")
+
+
 def test_full_published_profile_loads() -> None:
     profile = load(PUBLISHED / "full.yaml")
     names = {a.spec.name: [d.spec.name for d in a.defenses] for a in profile.attacks}
@@ -266,7 +273,7 @@ def test_full_published_profile_loads() -> None:
     dp = next(d for a in profile.attacks for d in a.defenses if d.spec.name == "dp_training")
     assert dp.params.model_dump()["delta"] == 1e-5
     inspection = next(d for a in profile.attacks for d in a.defenses if d.spec.name == "model_inspection")
-    assert set(inspection.params.model_dump()["layers"]) == {"conv.0", "fc.1"}
+    assert inspection.params.model_dump()["layers"] == ("conv.0", "fc.1")
     assert profile.risk_analysis["summary"]["static_patch"]["risk_score"] == 1.71
     assert profile.missing == profile.notes == ()
     assert names["pgd"] == ["adversarial_training", "randomized_smoothing"]

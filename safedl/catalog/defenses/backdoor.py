@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from safedl.catalog.spec import DefenseSpec, LayerName, Params, Variant
 
@@ -111,6 +111,12 @@ class ModelInspectionParams(Params):
         "paper",
         description="paper: reverse-engineers a trigger for each class; literal: flags std above 1 or |w| above 2.",
     )
+
+    @field_validator("layers")
+    @classmethod
+    def _each_once(cls, layers: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Two parameters of one layer name it twice."""
+        return layers and tuple(dict.fromkeys(layers))
 
 
 DEFENSES: tuple[DefenseSpec, ...] = (
