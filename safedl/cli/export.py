@@ -6,11 +6,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from safedl.cli.output import note
+from safedl.cli.output import data_only, note
 from safedl.errors import IncompleteError, NotFoundError, UsageError
 from safedl.workspace import LIST_ENDING, Workspace
 
@@ -67,25 +67,25 @@ def _write(
     if not experiment:
         raise NotFoundError(f"run {uid} belongs to no experiment, so its profile is not known")
     request = saved_request(workspace, experiment)
-    with Preparation() as progress:
+    with data_only() as stdout, Preparation() as progress:
         opened = takeout.open_run(workspace, uid, request, progress)
         if model is not None:  # first, because it is what may be refused
             classifier = takeout_model.read_model(opened, progress)
             with _writing(model):
                 notes = takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
-            _tell(takeout_model.files_of(model), notes)
+            _tell(stdout, takeout_model.files_of(model), notes)
         if data is None and indices is None:
             return
         found = takeout.read_data(opened, progress)
-        _tell((), (takeout.summary(found), *found.notes))
+        _tell(stdout, (), (takeout.summary(found), *found.notes))
         if data is not None:
             with _writing(data):
                 notes = takeout.write_data(data, found, progress)
-            _tell((data,), notes)
+            _tell(stdout, (data,), notes)
         if indices is not None:
             with _writing(indices):
                 takeout.write_indices(indices, found)
-            _tell((indices,))
+            _tell(stdout, (indices,))
 
 
 @contextmanager
@@ -96,11 +96,11 @@ def _writing(path: Path) -> Iterator[None]:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _tell(written: Sequence[Path], notes: Sequence[str] = ()) -> None:
+def _tell(stdout: TextIO, written: Sequence[Path], notes: Sequence[str] = ()) -> None:
     for line in notes:
         note(line)
     for path in written:
-        print(path)
+        print(path, file=stdout)
 
 
 def find_run(workspace: Workspace, name: str, data: bool, model: bool) -> str:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import rich.markup
 import rich.progress
@@ -34,11 +34,11 @@ class View(Protocol):
 
 
 @contextmanager
-def make_view(json: bool) -> Iterator[View]:
-    """Return the view that suits: JSON Lines on stdout, or progress on stderr."""
+def make_view(json: TextIO | None) -> Iterator[View]:
+    """Return the view that suits: JSON Lines to `json` if it is given, or progress on stderr."""
     console = Console(stderr=True)
-    if json:
-        yield JsonView()
+    if json is not None:
+        yield JsonView(json)
     elif console.is_terminal:
         view = LiveView(console)
         with view.live:
@@ -75,11 +75,14 @@ class Preparation(Progress):
 
 
 class JsonView:
-    """Prints every event as one line of JSON on stdout."""
+    """Prints every event as one line of JSON."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
 
     def handle(self, item: Event) -> None:
         """Print the event."""
-        print(encode(item), flush=True)
+        print(encode(item), file=self.stream, flush=True)
 
 
 @dataclass

@@ -7,9 +7,9 @@ import json
 import os
 import select
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
+from typing import Any, TextIO
 
 from safedl.errors import SafedlError, surroundings
 from safedl.events import finite, harmless
@@ -19,6 +19,14 @@ from safedl.text import printable, shown
 def note(text: str) -> None:
     """Say something to the person, on stderr."""
     print(printable(text), file=sys.stderr)
+
+
+@contextmanager
+def data_only() -> Iterator[TextIO]:
+    """Keep stdout, which is yielded, for data: what a user's module prints goes to stderr meanwhile."""
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr):
+        yield stdout
 
 
 def explain(error: BaseException) -> int:
@@ -40,7 +48,7 @@ def explain(error: BaseException) -> int:
 def drop_lost_output() -> None:
     """Let what is printed go nowhere from now on, where its reader has gone: a closed pipe, a lost terminal."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr, sys.__stdout__)):  # the last one while `data_only` hides it
         with suppress(OSError, ValueError):  # a stream without a descriptor has no reader to lose
             watch = select.poll()
             watch.register(stream.fileno(), 0)  # a lost reader is told even if nothing is asked for

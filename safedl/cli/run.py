@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from safedl.cli.output import drop_lost_output, explain, note, print_rows
+from safedl.cli.output import data_only, drop_lost_output, explain, note, print_rows
 from safedl.errors import NotFoundError, SafedlError, UsageError
 from safedl.events import Event
 from safedl.workspace import Workspace
@@ -83,7 +83,7 @@ def plan(
 
     workspace: Workspace = context.obj
     path = workspace.find_profile(profile)
-    with Preparation() as preparation:
+    with data_only(), Preparation() as preparation:
         request = _request(path, attack, defense, seeds, None, device, True, 1800, None)
         prepared = prepare(workspace, request, preparation)
     rows = [
@@ -187,11 +187,11 @@ def carry_out(workspace: Workspace, request: Request, json: bool) -> tuple[Prepa
 
     if not os.environ.get("SAFEDL_DEBUG"):
         warnings.simplefilter("ignore")  # what libraries say to developers; a run speaks through its events
-    with Preparation() as preparation:
+    with data_only(), Preparation() as preparation:
         prepared = prepare(workspace, request, preparation)
     _say_skipped(prepared)
     try:
-        with make_view(json) as view:
+        with data_only() as stdout, make_view(stdout if json else None) as view:
             code, hanging = drive(workspace, prepared, _patient(view.handle))
             drop_lost_output()
     except BaseException as error:

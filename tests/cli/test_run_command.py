@@ -1,0 +1,43 @@
+"""`safedl run`, `plan` and `export`, as a program reads them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .conftest import Safedl
+
+MODULE = """
+from torch import nn
+print("said at import")
+class Net(nn.Sequential):
+    def forward(self, images):
+        print("said in forward")
+        return super().forward(images)
+def get_model(num_classes):
+    print("said in get_model")
+    return Net(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, num_classes))
+"""
+PROFILE = """
+name: talker
+dataset: {name: digits, subset: 20}
+model: {path: talker.py}
+training: {epochs: 1, precision: float32}
+attack_overrides: {data_poisoning: {label_flipping: {flip_rate: 0.2, target_class: 1}}}
+"""
+SAID = {"said at import", "said in forward", "said in get_model"}
+
+
+def test_what_a_module_prints_is_no_data(safedl: Safedl, tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text(MODULE)
+    (tmp_path / "talker.yaml").write_text(PROFILE)
+    planned = safedl("plan", "talker.yaml", "--json")
+    assert [row["kind"] for row in json.loads(planned.out)] == ["baseline", "attack"]
+    assert set(planned.err.splitlines()) >= SAID
+    ran = safedl("run", "talker.yaml", "--json", "--workers", "1", "--device", "cpu")
+    events = [json.loads(line) for line in ran.out.splitlines()]
+    assert ran.code == 0 and events[-1]["status"] == "completed"
+    assert set(ran.err.splitlines()) >= SAID - {"said at import"}
+    exported = safedl("export", events[0]["stages"][0]["uid"], "--model", "a.safetensors")
+    assert exported.out.split() == ["a.safetensors", "a.json"]
+    assert set(exported.err.splitlines()) >= SAID - {"said at import"}
