@@ -58,7 +58,7 @@ def call(
 ) -> Any:
     """Run the module at `path` and return what its `function(**arguments)` returns.
 
-    Of `optional` it is given what its signature names. The module may import its neighbours.
+    Of `optional` it is given what its signature names and `arguments` do not. The module may import its neighbours.
     Raises `UsageError` with place and first line of the error for anything that goes wrong in it.
     """
     progress.log(f"running {path.name}, which the profile names: {function}()")
@@ -67,7 +67,7 @@ def call(
         if not callable(getattr(module, function, None)):
             raise UsageError(f"{path} defines no function {function}()")
         defined = getattr(module, function)
-        return defined(**arguments, **_accepted(defined, optional))
+        return defined(**{**_accepted(defined, optional), **arguments})
 
 
 def code_digest(path: Path) -> str:

@@ -170,6 +170,10 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
             f"the model of {path} draws random numbers of its own in training: the same images gave two results; "
             "use torch.nn.Dropout layers, which are given a seeded generator"
         )
+    if not any(p.requires_grad for p in net.parameters()):
+        raise UsageError(
+            f"the model of {path} has nothing to train: all its parameters are frozen; set requires_grad on some"
+        )
     return net
 
 

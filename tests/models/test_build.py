@@ -74,6 +74,13 @@ def get_model(extra):
     assert model.layer("1").out_features == 7
 
 
+def test_params_of_the_profile_come_before_what_is_announced(data: Dataset, tmp_path: Path) -> None:
+    params = {"num_classes": 10, "input_shape": [1, 4, 16]}
+    assert build(_custom(tmp_path, GOOD, params=params), data, 0, [tmp_path]).layer("1").in_features == 64
+    with pytest.raises(UsageError, match=r"gives \[2, 3\] for two images, not logits \[2, 10\]"):
+        build(_custom(tmp_path, GOOD, params={"num_classes": 3}), data, 0, [tmp_path])
+
+
 LINEAR = """
 import torch
 from torch import nn
@@ -98,6 +105,7 @@ def get_model():
         (LINEAR + "    net.modules = lambda: 5\n    return net", "cannot be used: TypeError"),
         (LINEAR + "    net.forward = lambda x: exec('raise BaseException(3)')\n    return net", "BaseException: 3"),
         (LINEAR + "    net[1].bias.data[0] = float('nan')\n    return net", "logits that are not finite"),
+        (LINEAR + "    return net.requires_grad_(False)", "has nothing to train: all its parameters are frozen"),
         (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).long()\n    return net", r"of type torch\.int64"),
     ],
 )
