@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import random
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,8 +37,8 @@ def build(
 ) -> Classifier:
     """Return a classifier for the data set's shape and classes, its weights drawn from `seed`.
 
-    `folders` are searched for relative paths of modules and weights. Initialisation draws from torch's global
-    generator, so it happens under one process-wide lock and leaves that generator as it was.
+    `folders` are searched for relative paths of modules and weights. Initialisation draws from global
+    generators, so it happens under one process-wide lock and leaves them as they were.
     Raises `UsageError` if the announced shape or number of classes is not the data's, and for a module or
     weights that cannot be used.
     """
@@ -64,10 +66,20 @@ def build(
 
 
 def initialise(make: Callable[[], Module], seed: int) -> Module:
-    """Return what `make` draws from torch's global generator, seeded for it alone and left as it was."""
+    """Return what `make` draws from the global generators, seeded for it alone and left as they were.
+
+    They are torch's, and those of numpy and Python, from which a user's network may draw.
+    """
     with _INITIALISATION, torch.random.fork_rng(devices=[]):
+        state, numpy_state = random.getstate(), np.random.get_state()
         torch.manual_seed(seed)
-        return make()
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # it takes no larger ones
+        try:
+            return make()
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)
 
 
 def check_independent(one: Classifier, other: Classifier, settings: ModelSettings) -> None:

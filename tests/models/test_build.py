@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pickle
+import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +50,19 @@ def test_same_seed_gives_same_weights_from_threads_at_once(data: Dataset) -> Non
     assert found == [digest(seed) for seed in (0, 1, 2, 3)] * 5
     assert len(set(found)) == 4
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_drawn_by_numpy_or_python_depend_on_the_seed_alone(data: Dataset, tmp_path: Path) -> None:
+    source = LINEAR.replace("import torch", "import random, torch, numpy as np")
+    source += "    net[1].bias.data[:] = torch.tensor(np.random.rand(10)) + random.random()\n    return net"
+    settings = _custom(tmp_path, source)
+    random.seed(1), np.random.seed(1)
+    expected = random.random(), np.random.rand()
+    random.seed(1), np.random.seed(1)
+    one = build(settings, data, 0, [tmp_path])
+    assert (random.random(), np.random.rand()) == expected  # the generators were left as they were
+    assert model_digest(one) == model_digest(build(settings, data, 0, [tmp_path]))
+    assert model_digest(one) != model_digest(build(settings, data, 1, [tmp_path]))
 
 
 def test_user_module_is_found_in_the_first_folder_and_given_shape_and_classes(data: Dataset, tmp_path: Path) -> None:
