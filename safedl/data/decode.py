@@ -69,18 +69,62 @@ def target_size(
     sizes: set[tuple[int, int]], shape: tuple[int, int, int] | None, progress: Progress, resize: bool = False
 ) -> tuple[int, int]:
     """Return the width and height that images of these sizes are read at: see `read_images`."""
+    size, chosen = _size(sizes, shape, resize)
+    if not chosen:
+        progress.log(
+            f"images of {len(sizes)} sizes are resized to {DEFAULT_SIDE}x{DEFAULT_SIDE}; "
+            "model.input_shape chooses another"
+        )
+    return size
+
+
+def _size(
+    sizes: set[tuple[int, int]], shape: tuple[int, int, int] | None, resize: bool = False
+) -> tuple[tuple[int, int], bool]:
+    """Return the size to read images at, and whether it is asked for or the images' own."""
     if shape is not None:
-        return shape[2], shape[1]
+        return (shape[2], shape[1]), True
     if not resize and len(sizes) == 1 and max(next(iter(sizes))) <= MAX_SIDE:
-        return next(iter(sizes))
-    progress.log(
-        f"images of {len(sizes)} sizes are resized to {DEFAULT_SIDE}x{DEFAULT_SIDE}; model.input_shape chooses another"
-    )
-    return DEFAULT_SIDE, DEFAULT_SIDE
+        return next(iter(sizes)), True
+    return (DEFAULT_SIDE, DEFAULT_SIDE), False
+
+
+class Gathered:
+    """Images that come one by one, of sizes that are known at the end: kept no larger than they may be needed."""
+
+    def __init__(self, shape: tuple[int, int, int] | None) -> None:
+        self._shape = shape
+        self._sizes: set[tuple[int, int]] = set()
+        self._kept: list[Image.Image] = []
+        self._grey = True
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, image: Image.Image) -> None:
+        """Take an image, which is read to its end: of one that was opened from a file, nothing stays open."""
+        known = len(self._sizes)
+        self._sizes.add(image.size)
+        size, _ = _size(self._sizes, self._shape)
+        if known == 1 and len(self._sizes) == 2:  # until now, all had the same size and were kept at it
+            self._kept = [to_plain(kept, is_grey(kept), size) for kept in self._kept]
+        self._grey = self._grey and is_grey(image)
+        self._kept.append(to_plain(image, is_grey(image), size))
+
+    def to_tensor(self, progress: Progress) -> Tensor:
+        """Return all images as uint8 [N, C, H, W], of size and channels as in `read_images`."""
+        size = target_size(self._sizes, self._shape, progress)
+        return torch.stack([to_pixels(image, self._grey, size) for image in self._kept])
 
 
 def to_pixels(image: Image.Image, grey: bool, size: tuple[int, int]) -> Tensor:
     """Return an image as uint8 [C, H, W], resized to `size` (width, height) if it has another."""
+    image = to_plain(image, grey, size)
+    return torch.from_numpy(np.array(image)).reshape(size[1], size[0], -1).permute(2, 0, 1)
+
+
+def to_plain(image: Image.Image, grey: bool, size: tuple[int, int]) -> Image.Image:
+    """Return an image with one or three channels of 8 bits, in memory alone, resized to `size` if it has another."""
     if image.mode in _DEEP_GREY:
         # Pillow's own conversion cuts 16-bit values off at 255. Only 32 bits may hold 8-bit values: files of 16 say so.
         values = np.asarray(image).clip(0, 65_535)
@@ -91,7 +135,7 @@ def to_pixels(image: Image.Image, grey: bool, size: tuple[int, int]) -> Tensor:
     image = image.convert("L" if grey else "RGB")
     if image.size != size:
         image = image.resize(size, Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(image)).reshape(size[1], size[0], -1).permute(2, 0, 1)
+    return image
 
 
 def is_grey(image: Image.Image) -> bool:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from safedl.data.arrays import from_mapping, to_images
-from safedl.data.decode import is_grey, target_size, to_pixels
+from safedl.data.decode import Gathered
 from safedl.data.imageset import Raw
 from safedl.data.usercode import call, importing
 from safedl.errors import UsageError, in_a_line
@@ -96,7 +96,7 @@ def _collect(
     data: Any, where: str, shape: tuple[int, int, int] | None, progress: Progress
 ) -> tuple[Tensor, list[int] | list[str]]:
     """Return the images, uint8 [N, C, H, W], and labels of a data set that is read item by item."""
-    pictures: list[Image.Image] = []
+    pictures = Gathered(shape)
     chunk: list[Any] = []
     parts: list[Tensor] = []
     labels: list[Any] = []
@@ -104,7 +104,10 @@ def _collect(
     for number in range(total):
         image, label = _item(data, number, where)
         labels.append(label)
-        (pictures if isinstance(image, Image.Image) else chunk).append(image)
+        if isinstance(image, Image.Image):
+            pictures.add(image)
+        else:
+            chunk.append(image)
         if len(chunk) == CHUNK or (chunk and number + 1 == total):
             parts.append(to_images(_stack(chunk, where), where))
             chunk.clear()
@@ -113,9 +116,7 @@ def _collect(
     if pictures and parts:
         raise UsageError(f"{where}: some images are Pillow images, some are not")
     if pictures:
-        size = target_size({p.size for p in pictures}, shape, progress)
-        grey = all(map(is_grey, pictures))
-        parts.append(torch.stack([to_pixels(p, grey, size) for p in pictures]))
+        parts.append(pictures.to_tensor(progress))
     if not parts:
         raise UsageError(f"{where}: no images")
     if len({p.shape[1:] for p in parts}) > 1:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
+from safedl.data.decode import is_grey, target_size, to_pixels
 from safedl.data.imageset import Raw
 from safedl.data.module import read_module
+from safedl.data.usercode import call
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Cancelled, Progress
 
@@ -69,6 +73,54 @@ def test_pictures_of_mixed_sizes_are_resized(tmp_path: Path) -> None:
     returned = "Items([*pictures, Image.new('L', (40, 9))])"
     assert _read(tmp_path, returned).train.images.shape == (7, 3, 32, 32)
     assert _read(tmp_path, returned, (3, 6, 7)).train.images.shape == (7, 3, 6, 7)
+
+
+@pytest.mark.parametrize("shape", [None, (3, 6, 7)])
+@pytest.mark.parametrize(
+    "images",
+    [
+        "[Image.fromarray(x[0]), Image.fromarray(x[1]).resize((300, 20)), Image.fromarray(x[2]).convert('L')]",
+        "[Image.fromarray(x[0]).convert('L'), Image.fromarray(x[1]).convert('LA'), Image.fromarray(x[2]).convert('1')]",
+        "[Image.fromarray(x[0]).convert('P'), Image.fromarray(x[1, :, :, 0].astype(np.uint16) * 200)]",
+        "[Image.fromarray(x[0]).convert('L').resize((260, 260)), Image.fromarray(x[1]).resize((260, 260))]",
+        "[Image.fromarray(x[0]).convert('L'), Image.fromarray(x[1]), Image.fromarray(x[2]).resize((9, 9))]",
+    ],
+)
+def test_pictures_are_read_one_by_one_as_they_are_all_at_once(
+    tmp_path: Path, images: str, shape: tuple[int, int, int] | None
+) -> None:
+    found = _read(tmp_path, f"Items({images})", shape).train.images
+    names: dict[str, Any] = {}
+    exec(HEAD + images, names)
+    pictures = names["get_dataset"]()
+    size = target_size({p.size for p in pictures}, shape, SILENT)
+    grey = all(map(is_grey, pictures))
+    assert torch.equal(found, torch.stack([to_pixels(p, grey, size) for p in pictures]))
+
+
+def test_picture_files_do_not_stay_open(tmp_path: Path) -> None:
+    for number in range(40):
+        Image.new("RGB", (8, 8 + number % 2)).save(tmp_path / f"{number}.png")
+    source = """
+import os
+from pathlib import Path
+from PIL import Image
+OPEN = []
+class Items:
+    classes = ["a", "b"]
+    def __len__(self):
+        return 40
+    def __getitem__(self, i):
+        OPEN.append(len(os.listdir("/proc/self/fd")))
+        return Image.open(Path(__file__).parent / f"{i}.png"), i % 2
+def get_dataset():
+    return Items()
+def how_many():
+    return max(OPEN) - min(OPEN)
+"""
+    (tmp_path / "lazy.py").write_text(source)
+    assert read_module(tmp_path / "lazy.py", None, SILENT).train.images.shape == (40, 3, 32, 32)
+    assert call(tmp_path / "lazy.py", "how_many", {}, {}, SILENT) < 5
 
 
 def test_sources_and_classes_may_be_given(tmp_path: Path) -> None:
