@@ -51,7 +51,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
     """Return the data set in `x_train`, `y_train` and, if there, `x_test`, `y_test`, `classes`, `sources`.
 
     Images: see `to_images`. Labels: whole numbers 0 to K - 1 with every class in the training part, or texts.
-    `classes` is a list of names. Texts may be bytes, which are taken for UTF-8.
+    `classes` is a list of names, or a mapping of names to indices. Texts may be bytes, which are taken for UTF-8.
     Raises `UsageError` that begins with `where`.
     """
     found = {ours: next((values[n] for n in names if values.get(n) is not None), None) for ours, names in KEYS.items()}
@@ -173,12 +173,18 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
 
 
 def _to_names(values: Any, where: str) -> tuple[str, ...]:
-    """Return the classes' names as texts."""
+    """Return the classes' names as texts; a mapping gives each its index, as torchvision's `class_to_idx` does."""
+    if isinstance(values, Mapping):
+        indices = list(values.values())
+        if not all(isinstance(i, int | np.integer) for i in indices) or sorted(indices) != list(range(len(indices))):
+            raise UsageError(f"{where}: classes as a mapping must give each name its own index, 0 to K - 1")
+        values = sorted(values, key=lambda name: values[name])
     try:
         names = list(values.tolist() if isinstance(values, Tensor) else values)
     except TypeError:  # nothing that can be gone through, or an array without a dimension
         names = [[]]
-    if isinstance(values, str | bytes) or any(isinstance(name, list | tuple | np.ndarray | Tensor) for name in names):
+    unordered = isinstance(values, str | bytes | set | frozenset)
+    if unordered or any(isinstance(name, list | tuple | np.ndarray | Tensor) for name in names):
         raise UsageError(f"{where}: classes must be a list of names, one for each class")
     return tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name) for name in names)
 

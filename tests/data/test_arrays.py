@@ -78,8 +78,9 @@ def test_labels_may_be_texts() -> None:
     animals = np.array(["dog", "cat", "dog", "cat", "dog", "cat"])
     raw = from_mapping({"x_train": GREY, "y_train": animals, "x_test": GREY, "y_test": animals}, "here")
     assert raw.classes == ("cat", "dog") and raw.train.labels.tolist() == [1, 0] * 3
-    named = from_mapping({"x_train": GREY, "y_train": animals, "classes": ["dog", "cat"]}, "here")
-    assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
+    for classes in (["dog", "cat"], {"cat": 1, "dog": np.int64(0)}, {"dog": 0, "cat": 1}.keys()):
+        named = from_mapping({"x_train": GREY, "y_train": animals, "classes": classes}, "here")
+        assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
 
 
 def test_texts_may_be_bytes() -> None:
@@ -120,7 +121,10 @@ def test_sources_are_numbered() -> None:
         ({"classes": ["a", "b", "c"]}, "class 2 has no image"),
         ({"classes": ["a"]}, "class 1 has no name"),
         *(({"classes": value}, "here: classes must be a list of names")
-          for value in (np.array("ab"), 5, "ab", b"ab", np.array([["a", "b"]]), ["a", ["b"]], torch.tensor(3))),
+          for value in (np.array("ab"), 5, "ab", b"ab", np.array([["a", "b"]]), ["a", ["b"]], torch.tensor(3),
+                        {"a", "b"}, frozenset("ab"))),
+        *(({"classes": value}, "here: classes as a mapping must give each name its own index, 0 to K - 1")
+          for value in ({"a": 1, "b": 2}, {"a": 0, "b": 0}, {0: "a", 1: "b"}, {"a": 0, "b": None}, {"a": 0, "b": 1.0})),
         ({"x_test": GREY}, "must come together"),
         ({"x_test": COLOUR, "y_test": LABELS}, r"test images are \[3, 5, 4\]"),
         ({"x_test": GREY, "y_test": LABELS * 2}, "y_test has class 2"),
