@@ -233,7 +233,7 @@ def _say_skipped(prepared: Prepared) -> None:
 
 
 def _say_decision(workspace: Workspace, prepared: Prepared) -> None:
-    """Say where the report lies, and what it comes to; nothing where there was nothing to report on."""
+    """Say where the report lies, and what it comes to."""
     from safedl.conclusions.gather import conclude
     from safedl.conclusions.write import REPORT
 
@@ -242,6 +242,5 @@ def _say_decision(workspace: Workspace, prepared: Prepared) -> None:
     except SafedlError as error:
         note(f"no report: {error}")
         return
-    if found.facts.outcomes:
-        note(f"report: {workspace.results / REPORT}")
-        note(found.verdict)
+    note(f"report: {workspace.results / REPORT}")
+    note(found.verdict)

@@ -6,9 +6,12 @@ import csv
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from safedl.cli.run import _say_decision
+from safedl.workspace import Workspace
 from tests.cli.conftest import Safedl
 from tests.conclusions.measured import PROFILE, ran, save
 from tests.store.samples import Workplace
@@ -182,6 +185,17 @@ def test_report_without_a_completed_attack_says_no_go(work: Workplace, safedl: S
     assert "**NO-GO**" in text and "No attack of this profile has completed" in text
     assert safedl("report", "small", "-o", "r.html").code == 0
     assert safedl("risk", "small").code == 4
+
+
+def test_a_run_without_a_completed_attack_ends_with_its_verdict(
+    work: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = ran(work, seeds=(0,), statuses={"static_patch@0": "failed", "label_flipping@0": "failed"})
+    prepared = SimpleNamespace(request=SimpleNamespace(profile=profile))
+    _say_decision(Workspace(tmp_path, work.db), prepared)  # type: ignore[arg-type]
+    said = capsys.readouterr().err
+    assert f"report: {tmp_path / 'results' / 'final_report.md'}" in said
+    assert "\nNO-GO: " in said
 
 
 def test_named_queries(work: Workplace, safedl: Safedl) -> None:
