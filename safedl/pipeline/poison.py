@@ -17,7 +17,7 @@ from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.models.classifier import Classifier
 from safedl.training.workbench import Workbench, model_digest
 
-VERSION = 2
+VERSION = 3
 """Raised when an attack would draw other poison from the same inputs."""
 
 
@@ -51,6 +51,7 @@ def draw(
             params,
             bench.seed,
             tensor_digest(train.images, train.labels),
+            None if train.sources is None else tensor_digest(train.sources),  # contributors come with the poison
             model_digest(clean_model) if clean_model else None,
         ]
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,13 @@ def _check_model(model: ModelSettings | None, dataset: DatasetSettings | None, p
                 "model.input_shape",
                 f"{list(model.input_shape)} announced, but data set '{spec.name}' has {list(spec.shape)} "
                 "(channels, height, width)",
+            )
+        )
+    size, values = model.params.get("input_size"), prod(model.input_shape or spec.shape)
+    if _is_builtin(model) and model.name == "mlp" and isinstance(size, int) and size != values:
+        problems.append(
+            Problem(
+                "model.params.input_size", f"{size} announced, but the images of '{spec.name}' have {values} values"
             )
         )
     if model.num_classes is not None and model.num_classes != spec.num_classes:

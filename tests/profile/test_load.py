@@ -110,6 +110,12 @@ WRONG: dict[str, tuple[tuple[str, ...], Any, str]] = {
         ("model", "input_shape"), [8, 8],
         "model.input_shape: [8, 8] is not allowed; it must be a list (Channels, height, width; else the data's)",
     ),
+    "source is target": (
+        ("attack_overrides", "data_poisoning", "label_flipping"),
+        {"strategy": "one_to_one", "source_class": 1, "target_class": 1},
+        "attack_overrides.data_poisoning.label_flipping.target_class: 1 is not allowed; "
+        "1 is the source class too; name two different classes",
+    ),
     "number of classes": (
         ("model", "num_classes"), 5, "model.num_classes: 5 announced, but data set 'digits' has 10",
     ),
@@ -152,6 +158,11 @@ def test_one_line_for_one_mistake(valid: dict[str, Any], path: tuple[str, ...], 
     assert str(caught.value).startswith(f"p.yaml: {message}")
     assert len(caught.value.problems) == 1
     assert caught.value.exit_code == 2
+
+
+def test_values_of_an_image_are_checked_before_any_data_is_read(valid: dict[str, Any]) -> None:
+    with pytest.raises(ProfileError, match=r"model\.params\.input_size: 100 announced, .* 'digits' have 64 values"):
+        check({**valid, "model": {"name": "mlp", "params": {"input_size": 100}}})
 
 
 def test_all_mistakes_are_reported_together(valid: dict[str, Any]) -> None:

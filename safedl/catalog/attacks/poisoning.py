@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
 from safedl.catalog.spec import AttackSpec, ClassIndex, Params
 
@@ -32,6 +32,13 @@ class LabelFlippingParams(Params):
     target_class: ClassIndex | None = Field(
         None, description="The label given (one_to_one, many_to_one); null: drawn by seed."
     )
+
+    @field_validator("target_class")
+    @classmethod
+    def _not_its_source(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("strategy") == "one_to_one" and value == info.data.get("source_class"):
+            raise ValueError(f"{value} is the source class too; name two different classes")
+        return value
 
 
 class CleanLabelParams(Params):
