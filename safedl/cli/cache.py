@@ -30,7 +30,7 @@ def ls(context: typer.Context, json: Annotated[bool, typer.Option("--json", help
         }
         for a in entries
     ]
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")
     note(f"{len(rows)} artifacts, {sum(a.size for a in entries) / 1e6:.1f} MB")
 
 

@@ -112,7 +112,9 @@ def _print_table(ranking: Ranking, metric: str) -> None:
                 row[f"Δ {_heading(name)}"] = _text(entry.deltas.get(name), sign=True)
         rows.append({**row, "seeds": entry.seeds, "marks": marks(entry)})
     title = f"{ranking.attack} on {ranking.dataset} / {ranking.model} ({ranking.recipe[:8]}): {ranking.note}"
-    print_rows(rows, title=title)
+    spare = [f"Δ {_heading(name)}" for name in names] + ["cost", "cad", "mitigation", "seeds", "marks"]
+    spare = [key for key in (*spare, "final", "clean accuracy") if key != _heading(metric)]
+    print_rows(rows, title=title, spare=spare, ways="--csv, --json, --md")
 
 
 def _print_markdown(workspace: Workspace, rankings: tuple[Ranking, ...]) -> None:

@@ -34,7 +34,7 @@ def attacks(json: Json = False) -> None:
                 "parameters": catalog.parameter_table(spec.params),
             }
         rows.append(row)
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")
 
 
 @app.command()
@@ -59,7 +59,7 @@ def defenses(json: Json = False) -> None:
         else:
             row |= {"applies to": ", ".join(spec.applies_to), "summary": spec.summary}
         rows.append(row)
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")
 
 
 @app.command()
@@ -78,7 +78,7 @@ def datasets(json: Json = False) -> None:
             "summary": spec.summary,
         }
         rows.append(row | ({"title": spec.title, "needs_download": spec.needs_download} if json else {}))
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")
 
 
 @app.command()
@@ -99,4 +99,4 @@ def models(json: Json = False) -> None:
         else:
             row["parameters"] = ", ".join(spec.params.model_fields)
         rows.append(row)
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")

@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from safedl.errors import SafedlError, surroundings
 from safedl.events import finite, harmless
-from safedl.text import printable, shown
+from safedl.text import printable
 
 
 def note(text: str) -> None:
@@ -63,9 +63,19 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], *, as_json: bool = False, as_csv: bool = False, title: str = ""
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    as_json: bool = False,
+    as_csv: bool = False,
+    title: str = "",
+    spare: Sequence[str] = (),
+    ways: str = "",
 ) -> None:
-    """Print rows that share their keys as a table, as a JSON array of objects, or as CSV."""
+    """Print rows that share their keys as a table, as a JSON array of objects, or as CSV.
+
+    `spare`: the columns that a terminal too narrow for the table goes without, the least interesting first; `ways`: the
+    command's options that print all of them whatever the terminal.
+    """
     if as_json:
         print_json(list(rows))
     elif as_csv:
@@ -73,29 +83,13 @@ def print_rows(
         if rows:
             writer.writerow(rows[0])
         writer.writerows([["" if v is None else _csv(v) for v in row.values()] for row in rows])
-    else:
-        _print_table(rows, title)
+    elif rows:
+        from safedl.cli.table import print_table  # loads rich
+
+        if told := print_table(rows, title, spare):
+            note(f"{told}; for all in one table: {f'{ways}, or ' if ways else ''}a wider terminal")
 
 
 def _csv(value: Any) -> Any:
     """Return a value as CSV has it: programs get texts as they are, a terminal nothing that it would obey."""
     return printable(value) if isinstance(value, str) and sys.stdout.isatty() else value
-
-
-def _print_table(rows: Sequence[Mapping[str, Any]], title: str) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=10_000, no_color=True)  # a pipe has no width: nothing is cut
-    table = Table(box=box.SIMPLE_HEAD, title=Text(title) if title else None, title_justify="left", pad_edge=False)
-    numeric = {key for key in (rows[0] if rows else ()) if all(isinstance(r[key], int | float | None) for r in rows)}
-    for key in rows[0] if rows else ():
-        table.add_column(Text(key), justify="right" if key in numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(v)) for v in row.values()))
-    if rows:
-        console.print(table)

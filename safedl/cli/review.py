@@ -79,7 +79,7 @@ def review(
     if not rows:
         note("the scan found no suspects: there is nothing to decide")
         return
-    print_rows(rows[:limit], title=f"{len(rows)} suspects, the first {min(limit, len(rows))}")
+    print_rows(rows[:limit], title=f"{len(rows)} suspects, the first {min(limit, len(rows))}", ways="--json")
     done = [decisions[s.index] for s in suspects if s.index in decisions]
     kept, dropped = done.count(KEEP), done.count(DROP)
     note(

@@ -58,7 +58,7 @@ def _show(found: Conclusions) -> None:
             "attack": a.attack, "severity": a.severity, "probability": a.probability, "visibility": a.visibility,
             "risk": a.risk_score, "level": verdict(a), "try first": ", ".join(advised),
         })  # fmt: skip
-    print_rows(rows)
+    print_rows(rows, spare=("visibility", "probability", "severity"), ways="--json")
     for a in ordered:
         print(f"{a.attack}\n" + "\n".join(f"  {reason}" for reason in a.reasons))
         for r in found.advice[a.attack].recommended:

@@ -96,13 +96,15 @@ def plan(
         }
         for s in prepared.plan.stages
     ]
-    print_rows(rows, as_json=json)
+    print_rows(rows, as_json=json, ways="--json")
     _say_skipped(prepared)
     todo = len(rows) - len(prepared.finished)
     note(f"{len(rows)} stages: {len(prepared.finished)} done, {todo} to do")
 
 
 MOST_SEEDS = 1000
+SPARE = ("seconds", "FPR", "TPR", "seed", "clean before", "adversarial before", "ASR before")
+"""Columns of the summary that a narrow terminal goes without, the least interesting first."""
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -172,7 +174,7 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     uid = prepared.request.experiment
     assert uid is not None
     if not json:
-        print_rows(workspace.summary(uid), title="")
+        print_rows(workspace.summary(uid), spare=SPARE)
         _say_decision(workspace, prepared)
     if code != 0:
         note(f"not everything is done; go on with: safedl resume {uid}")

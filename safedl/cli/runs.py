@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Runs: list, show, follow, cancel.", no_args_is_help=True)
 
 SHOWN_METRICS = ("clean_accuracy", "asr", "adversarial_accuracy", "tpr", "fpr", "seconds")
+SPARE = (
+    "seconds", "fpr", "tpr", "seed", "dataset", "error", "adversarial_accuracy", "kind", "clean_accuracy", "status",
+)  # fmt: skip
+"""Columns that a narrow terminal goes without, the least interesting first."""
 
 
 @app.command("ls")
@@ -54,7 +58,8 @@ def ls(
         for row in rows:
             print(row.record.uid)
         return
-    print_rows([_full(row) for row in rows] if json else [_line(row) for row in rows], as_json=json, as_csv=csv)
+    listed = [_full(row) for row in rows] if json else [_line(row) for row in rows]
+    print_rows(listed, as_json=json, as_csv=csv, spare=SPARE, ways="--csv, --json")
     if not rows:
         note("no such runs")
     elif len(rows) == limit:

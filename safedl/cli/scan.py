@@ -111,7 +111,8 @@ def tell(workspace: Workspace, uid: str, json: bool) -> int:
     print(*map(printable, lines), sep="\n")
     first = read_suspects(folder, 0, SHOWN)
     classes = document["class_names"]
-    print_rows([_row(s, classes) for s in first], title=f"{document['suspects']} suspects, the first {len(first)}")
+    title = f"{document['suspects']} suspects, the first {len(first)}"
+    print_rows([_row(s, classes) for s in first], title=title, ways="--json")
     if first:
         note(f"all of them: {folder / SUSPECTS}   as pictures: {folder / 'contact_sheet.png'}")
         note(f"without them: safedl export {uid} --data OUT.npz --model OUT.safetensors")

@@ -39,7 +39,7 @@ def sql(
     answer = ask(workspace.db, text, parameters, limit=limit, timeout=timeout)
     if csv and not json and not answer.rows:
         csv_format.writer(sys.stdout, lineterminator="\n").writerow(answer.columns)
-    print_rows(answer.as_dicts(), as_json=json, as_csv=csv)
+    print_rows(answer.as_dicts(), as_json=json, as_csv=csv, ways="--csv, --json")
     if answer.truncated:
         shown = len(answer.rows)
         more = "raise --limit for more" if shown == limit else "the values of the others are too large"
@@ -59,7 +59,7 @@ def _list(json: bool, csv: bool) -> None:
             "needs": ", ".join(q.required), "takes": ", ".join(optional)
         }  # fmt: skip
         rows.append(row | ({"sql": q.sql} if json else {}))
-    print_rows(rows, as_json=json, as_csv=csv)
+    print_rows(rows, as_json=json, as_csv=csv, ways="--csv, --json")
 
 
 def _asked(query: str | None, named: str | None, parameters: list[str]) -> tuple[str, dict[str, Any]]:

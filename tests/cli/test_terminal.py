@@ -1,0 +1,110 @@
+"""What a terminal of 80 columns shows, and that nothing else has a width."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from safedl.cli.output import print_rows
+from safedl.cli.runs import SHOWN_METRICS, SPARE
+from tests.cli.conftest import Safedl
+from tests.conclusions.measured import ran, save
+from tests.store.samples import Workplace
+
+UID = "20261126-205927-bb149a"
+RUN: dict[str, Any] = {
+    "uid": UID, "kind": "defense", "dataset": "digits", "attack": "learned_trigger", "defense": "spectral_signatures",
+    "seed": 0, "status": "completed", "clean_accuracy": 0.9881, "asr": 0.13, "adversarial_accuracy": None,
+    "tpr": 0.9, "fpr": 0.01, "seconds": 12.5, "error": None,
+}  # fmt: skip
+
+Terminal = Callable[[int], None]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Return a function that makes the output a terminal of so many columns."""
+
+    def become(columns: int) -> None:
+        for name, value in {"COLUMNS": str(columns), "LINES": "24", "TERM": "dumb"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("FORCE_COLOR", raising=False)
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    return become
+
+
+def words(text: str) -> list[str]:
+    return text.replace("\n", " ").split()
+
+
+def test_a_narrow_terminal_goes_without_the_least_interesting_columns(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(80)
+    assert set(SPARE) >= {*SHOWN_METRICS} - {"asr"}
+    print_rows([RUN, {**RUN, "asr": None}], spare=SPARE, ways="--csv, --json")
+    said = capsys.readouterr()
+    head, _, first, second = said.out.splitlines()
+    assert head.split() == ["uid", "attack", "defense", "status", "asr"]
+    assert first.split() == [UID, "learned_trigger", "spectral_signatures", "completed", "0.13"] and UID in second
+    assert "left out to fit into 80 columns:" in said.err and "seconds" in said.err
+    assert "adversarial_accuracy" not in said.err  # it is empty
+    assert "--csv, --json, or a wider terminal" in " ".join(words(said.err))
+
+
+def test_a_wide_terminal_shows_all_and_says_nothing(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal(200)
+    print_rows([RUN], spare=SPARE)
+    said = capsys.readouterr()
+    assert all(key in said.out for key in RUN) and said.err == ""
+
+
+def test_what_fits_no_terminal_is_shown_record_by_record(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(80)
+    print_rows([{"run_id": 1, **RUN}, {"run_id": 2, **RUN}], ways="--csv, --json")
+    said = capsys.readouterr()
+    blocks = said.out.split("\n\n")
+    assert len(blocks) == 2 and blocks[0].splitlines()[:3] == ["run_id: 1", f"uid: {UID}", "kind: defense"]
+    assert "adversarial_accuracy" not in said.out
+    assert "record by record" in said.err and "--csv" in said.err
+
+
+def test_long_texts_are_folded_and_nothing_else(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal(80)
+    prose = "removes samples that lie far out along the directions that poison adds to the features of a class"
+    print_rows([{"uid": UID, "defense": "random_removal:spectral_signatures", "summary": prose}])
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert UID in lines[2] and "random_removal:spectral_signatures" in lines[2] and len(lines) > 4
+    assert max(map(len, lines)) <= 80 and set(prose.split()) <= set(words(said.out)) and said.err == ""
+    print_rows([{"what": "folder", "is": "/a" * 60}])
+    assert "record" not in capsys.readouterr().err
+
+
+def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_rows([{**RUN, "error": "it broke " * 100}], spare=SPARE)
+    said = capsys.readouterr()
+    lines = [line for line in said.out.splitlines() if line.strip()]
+    assert len(lines) == 3 and lines[0].split() == [*RUN] and lines[2].count("it broke") == 100
+    assert said.err == "" and "\x1b" not in said.out
+
+
+def test_compare_fits_into_80_columns(terminal: Terminal, safedl: Safedl, tmp_path: Any) -> None:
+    save(tmp_path)
+    ran(Workplace(tmp_path))
+    terminal(80)
+    said = safedl("compare", "--by", "cost")
+    lines = said.out.splitlines()
+    heads = [line for line in lines if line.startswith("place")]
+    assert heads and all("defense" in head and "cost" in head for head in heads)
+    assert any("random_removal:activation_clustering" in line for line in lines)
+    assert max(map(len, lines)) <= 80 and "left out" in said.err and "--md" in said.err
