@@ -9,9 +9,8 @@ import typer
 
 from safedl.cli.concluding import ProfileName, known_about
 from safedl.cli.output import note as say
-from safedl.cli.output import print_json, print_rows
+from safedl.cli.output import print_json, print_prose, print_rows
 from safedl.errors import IncompleteError, NotFoundError, UsageError, nearest
-from safedl.text import printable
 from safedl.workspace import Workspace
 
 
@@ -34,8 +33,8 @@ def check(
         })  # fmt: skip
     else:
         for item in decision.checklist:
-            print(printable(f"{item.status:<14}  {item.title}: {item.detail}"))
-        print(printable(found.verdict))
+            print_prose(f"{item.status:<14}  {item.title}: {item.detail}", hang=16)
+        print_prose(found.verdict)
     if not decision.go:
         raise typer.Exit(IncompleteError.exit_code)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from safedl.cli.output import note, print_json, print_rows
+from safedl.cli.output import note, print_json, print_prose, print_rows
 from safedl.errors import IncompleteError, StoreError
 from safedl.workspace import Workspace
 
@@ -71,7 +71,7 @@ def check(context: typer.Context) -> None:
     workspace: Workspace = context.obj
     problems = migrate.check(workspace.db)
     for problem in problems:
-        print(problem)
+        print_prose(problem)
     if problems:
         raise IncompleteError(
             f"{workspace.db}: {len(problems)} problems; `safedl db reindex` rebuilds it from results/"

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
@@ -16,9 +17,32 @@ from safedl.events import finite, harmless
 from safedl.text import printable
 
 
-def note(text: str) -> None:
-    """Say something to the person, on stderr."""
-    print(printable(text), file=sys.stderr)
+def note(text: str, hang: int = 0) -> None:
+    """Say something to the person, on stderr; for `hang` see `print_prose`."""
+    print(_wrapped(printable(text), sys.stderr, hang), file=sys.stderr)
+
+
+def print_prose(text: str, hang: int = 2) -> None:
+    """Print sentences on stdout; further lines of a paragraph are set in by `hang` more than its first."""
+    print(_wrapped(printable(text), sys.stdout, hang), flush=True)
+
+
+def _wrapped(text: str, stream: TextIO, hang: int) -> str:
+    """Return text broken between words where a terminal would break within them; files get it as it is."""
+    if not stream.isatty():
+        return text
+    try:
+        width = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return text
+    lines = []
+    for line in text.split("\n"):
+        margin = " " * min(len(line) - len(line.lstrip()) + hang, width // 2)
+        wrap = textwrap.TextWrapper(
+            width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False, tabsize=4
+        )
+        lines += (wrap.wrap(line) or [""]) if len(line) > width else [line]
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from safedl.cli.output import note, print_json
+from safedl.cli.output import note, print_json, print_prose
 from safedl.errors import SafedlError, UsageError
-from safedl.text import printable
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ def check(context: typer.Context, profile: ProfileName, json: Json = False) -> N
             "skipped": list(checked.skipped), "notes": list(checked.notes),
         })  # fmt: skip
         return
-    print(printable(f"{path}: valid; attacks: {len(checked.attacks)}, defenses: {defenses}"))
+    print_prose(f"{path}: valid; attacks: {len(checked.attacks)}, defenses: {defenses}")
     _say(checked)
 
 
@@ -162,7 +161,7 @@ def _ask() -> tuple[dict[str, str], list[str]]:
 def _ask_one(number: int, question: Question) -> str:
     note(f"\n{number}. {question.text}\n   {question.why}")
     for index, choice in enumerate(question.choices, start=1):
-        note(f"   {index}) {choice.value:<16} {choice.help}")
+        note(f"   {index}) {choice.value:<16} {choice.help}", hang=20)
     while True:
         reply = typer.prompt("Number or name", err=True).strip()
         if reply in question.values:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safedl.cli.concluding import ProfileName, measured
-from safedl.cli.output import note, print_json, print_rows
+from safedl.cli.output import note, print_json, print_prose, print_rows
 from safedl.errors import UsageError
-from safedl.text import printable
 from safedl.workspace import Workspace, shipped_profiles
 
 if TYPE_CHECKING:
@@ -60,11 +59,11 @@ def _show(found: Conclusions) -> None:
         })  # fmt: skip
     print_rows(rows, spare=("visibility", "probability", "severity"), ways="--json")
     for a in ordered:
-        print(f"{a.attack}\n" + "\n".join(f"  {reason}" for reason in a.reasons))
+        print_prose("\n".join([a.attack, *(f"  {reason}" for reason in a.reasons)]))
         for r in found.advice[a.attack].recommended:
-            print(printable(f"  try {r.defense}: {r.reason}"))
+            print_prose(f"  try {r.defense}: {r.reason}")
         for r in found.advice[a.attack].unhelpful:
-            print(printable(f"  no help: {r.defense}: {r.reason}"))
+            print_prose(f"  no help: {r.defense}: {r.reason}")
     if len(found.history) > 1:
         names = sorted({name for point in found.history for name in point.scores})
         print_rows(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from safedl.cli.output import note, print_json, print_rows
+from safedl.cli.output import note, print_json, print_prose, print_rows
 from safedl.errors import UsageError, nearest
 from safedl.events import Event, encode
 from safedl.text import printable, shown
@@ -112,7 +112,7 @@ def logs(
         if json:
             print(encode(item), flush=True)
         elif line := log_line(item, names.get(item["uid"]) or item["uid"]):
-            print(line, flush=True)
+            print_prose(line, hang=4)
 
 
 @app.command("cancel")

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from safedl.cli.output import note, print_json, print_rows
+from safedl.cli.output import note, print_json, print_prose, print_rows
 from safedl.cli.run import Device, NoCache, carry_out, leave_as
 from safedl.errors import IncompleteError, UsageError
-from safedl.text import printable
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def tell(workspace: Workspace, uid: str, json: bool) -> int:
         f"at a false-alarm rate of {100 * document['false_alarm_rate']:.3g}% of clean images; not seen would be:",
         *(f"  {line}" for line in document["limits"]),
     ]
-    print(*map(printable, lines), sep="\n")
+    print_prose("\n".join(lines))
     first = read_suspects(folder, 0, SHOWN)
     classes = document["class_names"]
     title = f"{document['suspects']} suspects, the first {len(first)}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from safedl.cli.output import print_rows
+from safedl.cli.output import note, print_prose, print_rows
 from safedl.cli.runs import SHOWN_METRICS, SPARE
 from tests.cli.conftest import Safedl
 from tests.conclusions.measured import ran, save
@@ -98,7 +99,7 @@ def test_a_pipe_has_no_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert said.err == "" and "\x1b" not in said.out
 
 
-def test_compare_fits_into_80_columns(terminal: Terminal, safedl: Safedl, tmp_path: Any) -> None:
+def test_compare_fits_into_80_columns(terminal: Terminal, safedl: Safedl, tmp_path: Path) -> None:
     save(tmp_path)
     ran(Workplace(tmp_path))
     terminal(80)
@@ -108,3 +109,37 @@ def test_compare_fits_into_80_columns(terminal: Terminal, safedl: Safedl, tmp_pa
     assert heads and all("defense" in head and "cost" in head for head in heads)
     assert any("random_removal:activation_clustering" in line for line in lines)
     assert max(map(len, lines)) <= 80 and "left out" in said.err and "--md" in said.err
+
+
+def test_sentences_break_between_words(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        "open            Accuracy: backdoors must be expected wherever data comes from strangers, and this is said here"
+    )
+    terminal(80)
+    print_prose(text, hang=16)
+    note("\n1. What? /" + "x" * 90 + "\n   indented " + "and long " * 20)
+    said = capsys.readouterr()
+    first, second = said.out.splitlines()
+    assert len(first) <= 80 and second.startswith(" " * 16 + "strangers,") and words(said.out) == words(text)
+    lines = said.err.splitlines()
+    assert lines[0] == "" and lines[2] == "/" + "x" * 90  # what is copied stays whole
+    assert all(line.startswith("   ") and len(line) <= 80 for line in lines[3:]) and len(lines) > 5
+
+
+def test_sentences_in_files_have_no_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    note("word " * 100)
+    print_prose("word " * 100)
+    said = capsys.readouterr()
+    assert said.out == said.err == "word " * 100 + "\n"
+
+
+def test_check_and_risk_speak_in_whole_words(terminal: Terminal, safedl: Safedl, tmp_path: Path) -> None:
+    save(tmp_path)
+    ran(Workplace(tmp_path))
+    plain = {command: words(safedl(command, "small").out) for command in ("check", "risk")}
+    terminal(80)
+    for command, expected in plain.items():
+        said = safedl(command, "small").out
+        assert max(map(len, said.splitlines())) <= 80
+        assert command == "risk" or words(said) == expected
