@@ -127,6 +127,23 @@ async def test_an_answer_is_saved_and_threats_are_suggested_live(workspace: Work
         assert "backdoor" not in load(path).document["attack_overrides"]
 
 
+async def test_enter_covers_a_threat_and_answers_no_question(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        for item in ("threats", "model_access"):
+            pane.picks("rail").point_at(item)
+            pane.picks("threats").focus()
+            pane.picks("threats").point_at("model_stealing")
+            await pilot.press("enter")
+            await pilot.pause()
+            profile = load(path)
+            assert profile.threat_model["model_access"] == "black-box"
+            assert ("model_stealing" in profile.threat_model["threat_categories"]) == (item == "threats")
+        pane._tick("data_poisoning")
+        assert load(path).threat_model["model_access"] == "black-box"
+
+
 async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: Workspace) -> None:
     path = own(workspace)
     async with app_on(workspace) as (app, pilot):

@@ -81,7 +81,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             self.picks("rail").focus()
 
     def on_lines_chosen(self, event: Lines.Chosen) -> None:
-        """Enter: answer a question, edit an attack, open a profile."""
+        """Enter: answer a question, cover a threat, edit an attack, open a profile."""
         pick = event.lines.current if isinstance(event.lines, Picks) else None
         match event.lines.id:
             case "rail":
@@ -94,6 +94,8 @@ your first change is kept beside the file as .bak. On the command line: safedl p
                 self.query_one(Form).lines.focus()
             case "saved" if pick:
                 self.open_profile(pick.value)
+            case "threats" if pick:
+                self._toggle_threat(pick.value)
             case _ if pick:
                 self._tick(pick.value)
 
@@ -119,7 +121,9 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             self._answer(self.item, value)
 
     def _answer(self, question: str, value: str) -> None:
-        """Take an answer and go to the next question."""
+        """Take an answer and go to the next question; what is none of its choices never reaches the file."""
+        if not any(q.id == question and value in q.values for q in self.questions):
+            return
         if self.new is not None:
             self.new.answers[question] = value
             self._keep(self.new)
