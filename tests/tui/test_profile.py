@@ -17,6 +17,7 @@ from tui.services.drafts import Draft, cover
 from tui.services.questionnaire import ASKED, NewProfile
 from tui.widgets.fillin import FillIn
 from tui.widgets.form import Entry, Form
+from tui.widgets.pane import Box
 
 PROFILE = """\
 # mine
@@ -142,6 +143,21 @@ async def test_enter_covers_a_threat_and_answers_no_question(workspace: Workspac
             assert ("model_stealing" in profile.threat_model["threat_categories"]) == (item == "threats")
         pane._tick("data_poisoning")
         assert load(path).threat_model["model_access"] == "black-box"
+
+
+@pytest.mark.parametrize("name", ["rail", "choices", "threats"])
+async def test_zoom_fills_the_pane_and_gives_it_back(workspace: Workspace, name: str) -> None:
+    own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        box = next(node for node in pane.picks(name).ancestors if isinstance(node, Box))
+        pane.picks(name).focus()
+        await pilot.pause()
+        before = [b.region for b in pane.query(Box)]
+        await pilot.press("z")
+        await until(lambda: box.region == pane.region)
+        await pilot.press("z")
+        await until(lambda: [b.region for b in pane.query(Box)] == before)
 
 
 async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: Workspace) -> None:

@@ -100,6 +100,6 @@ class Pane(Vertical):
         for box in boxes:  # None leaves it to the style sheet, which may hide a box
             box.styles.display = None if zoomed in (None, box) else "none"
             box.set_class(box is zoomed, "zoomed-box")
-        for row in self.query(".row"):
-            row.styles.display = None if zoomed is None or zoomed in row.walk_children() else "none"
-            row.set_class(zoomed is not None, "zoomed-box")
+        for group in self.query("Horizontal, Vertical").exclude("Box").exclude("Box *"):
+            group.styles.display = None if zoomed is None or zoomed in group.walk_children() else "none"
+            group.set_class(zoomed is not None, "zoomed-box")
