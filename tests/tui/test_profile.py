@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from safedl.catalog import ATTACKS
 from safedl.errors import UsageError
 from safedl.profile.load import load
-from safedl.threats import QUESTIONS
+from safedl.threats import CATEGORIES, QUESTIONS
 from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
@@ -158,6 +159,58 @@ async def test_zoom_fills_the_pane_and_gives_it_back(workspace: Workspace, name:
         await until(lambda: box.region == pane.region)
         await pilot.press("z")
         await until(lambda: [b.region for b in pane.query(Box)] == before)
+
+
+def right_of(app: SafedlApp) -> str:
+    """The words at the right of an 80-column screen."""
+    lines = screen_text(app).splitlines()
+    return " ".join(" ".join(line[30:].translate(dict.fromkeys(map(ord, "│┃"), " ")) for line in lines).split())
+
+
+async def test_every_answer_is_explained_in_full_from_the_first_on(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        pane.new = NewProfile("fresh")
+        pane.paint()
+        for question in ASKED:
+            pane.picks("rail").point_at(question.id)
+            pane.picks("rail").focus()
+            await pilot.pause()
+            for choice in question.choices:
+                pane.picks("choices").point_at(choice.value)
+                wanted = f"{choice.value}: {choice.help} Why we ask: {question.why}"
+                await until(lambda wanted=wanted: wanted in right_of(app), seconds=5)  # type: ignore[misc]
+
+
+async def test_a_threat_is_explained_in_full_while_the_cursor_stands_on_it(workspace: Workspace) -> None:
+    own(workspace, PROFILE.replace("black-box", "white-box"))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        before = pane.status
+        pane.picks("threats").focus()
+        for threat in CATEGORIES.values():
+            pane.picks("threats").point_at(threat.name)
+            note = pane.picks("threats").picks[pane.picks("threats").cursor].note
+            await until(lambda t=threat, n=note: f"{t.help} {n}" in right_of(app), seconds=5)  # type: ignore[misc]
+        assert "can plant a backdoor and tune its trigger" in str(pane.picks("threats").picks)
+        assert pane.status == before
+
+
+async def test_an_attack_and_a_parameter_are_explained_in_full(workspace: Workspace) -> None:
+    own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "attacks")
+        for spec in ATTACKS.values():
+            pane.picks("choices").point_at(spec.name)
+            await until(lambda s=spec: f"{s.name}: {s.summary}" in right_of(app), seconds=5)  # type: ignore[misc]
+        pane.picks("choices").point_at("label_flipping")
+        await pilot.press("enter")
+        form = pane.query_one(Form)
+        await until(lambda: form.lines.has_focus)
+        for place, field in enumerate(form.lines.fields):
+            form.lines.cursor = place
+            await until(lambda f=field: f.description in right_of(app), seconds=5)  # type: ignore[misc]
 
 
 async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: Workspace) -> None:

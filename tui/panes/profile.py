@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 
 from safedl.catalog import ATTACKS
 from safedl.errors import SafedlError
-from safedl.threats import CATEGORIES
 from tui.panes.profile_view import QUESTION_IDS, ProfileView
 from tui.services import drafts, settings
 from tui.services.questionnaire import ASKED, NewProfile
@@ -53,12 +52,10 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         if event.lines.id == "rail" and self.item != self.edited:
             self.attack = ""
             self.paint_editor()
-        elif event.lines.id == "choices" and self.item != "attacks" and isinstance(event.lines, Picks):
-            self.explain(event.lines.current)
-        elif event.lines.id == "threats" and event.lines.has_focus and isinstance(event.lines, Picks):
-            pick = event.lines.current
-            if pick:
-                self.status = f"{CATEGORIES[pick.value].help} {pick.note}"
+        elif event.lines.id == "choices":
+            self.explain()
+        elif event.lines.id == "threats":
+            self.explain_threat()
 
     def action_enter_editor(self) -> None:
         """Go to the place for what the cursor at the left stands on."""

@@ -53,6 +53,12 @@ class ProfileView(EditingPane):
     ProfileView.setting #diff-box { display: block; }
     ProfileView #asked { height: auto; max-height: 8; }
     ProfileView #why { height: auto; max-height: 4; color: $text-muted; }
+    ProfileView.asking #choices { height: auto; max-height: 5; }
+    .-tall ProfileView.asking #choices { max-height: 12; }
+    ProfileView.asking #why { height: 1fr; max-height: 100%; content-align: left bottom; }
+    ProfileView #threat { display: none; height: auto; max-height: 5; color: $text-muted; }
+    ProfileView #threats-box:focus-within { height: 12; }
+    ProfileView #threats-box:focus-within #threat { display: block; }
     ProfileView #diff { height: auto; }
     """
 
@@ -81,6 +87,7 @@ class ProfileView(EditingPane):
                     yield Static("", id="why", markup=False)
                 with Box(title="Suggested threats", id="threats-box"):
                     yield Picks(id="threats")
+                    yield Static("", id="threat", markup=False)
                 with Box(title="YAML", id="diff-box"), VerticalScroll(can_focus=True):
                     yield Static("", id="diff", markup=False)
 
@@ -152,9 +159,10 @@ class ProfileView(EditingPane):
         question = next((q for q in self.questions if q.id == item), None)
         setting = self.new is None and (bool(self.attack) or item in settings.SECTIONS)
         self.set_class(setting or item == "attacks", "setting")
+        self.set_class(question is not None, "asking")
         form.display = setting
         choices.display = not setting and (question is not None or item == "attacks")
-        title, asked, why = "", "", ""
+        title, asked = "", ""
         self.edited, before = item, self.edited
         if self.new is None and self.draft.broken:
             title, asked = "cannot be read", f"! {self.draft.broken}\n\ne opens your editor; o opens another profile."
@@ -166,7 +174,6 @@ class ProfileView(EditingPane):
             choices.show([Pick(c.value, chosen[c.value != answer], c.value, c.help) for c in question.choices])
             if item != before:
                 choices.point_at(answer or question.choices[0].value)
-            why = f"Why we ask: {question.why}"
         elif item == "threats":
             title, asked = "threats", THREATS
         elif setting:
@@ -177,17 +184,29 @@ class ProfileView(EditingPane):
             title, asked = "attacks", ATTACKS_TEXT
             there = drafts.attacks_of(self.draft)
             choices.show([Pick(s.name, _box(s.name in there), s.name, s.summary) for s in ATTACKS.values()])
-        for id, text in (("asked", asked), ("why", why)):
-            self.query_one(f"#{id}", Static).update(Text(printable(text)))
-            self.query_one(f"#{id}", Static).display = bool(text)
+        self._write("asked", asked)
+        self.explain()
         self.query_one("#editor-box", Box).title(title, "esc back" if setting and self.attack else "")
 
-    def explain(self, choice: Pick | None) -> None:
-        """Say in full what a choice means, and why we ask."""
+    def explain(self) -> None:
+        """Say in full what the line under the cursor means: an answer and why we ask, or an attack."""
         question = next((q for q in self.questions if q.id == self.item), None)
-        if question is not None and choice is not None:
-            text = f"{choice.value}: {choice.note}\nWhy we ask: {question.why}"
-            self.query_one("#why", Static).update(Text(text))
+        pick = self.picks("choices").current if self.picks("choices").display else None
+        text = f"{pick.value}: {pick.note}" if pick is not None else ""
+        if question is not None:
+            text += f"\nWhy we ask: {question.why}"
+        self._write("why", text)
+
+    def explain_threat(self) -> None:
+        """Say in full what the threat under the cursor is, and why it is suggested or not."""
+        pick = self.picks("threats").current
+        self._write("threat", f"{CATEGORIES[pick.value].help}\n{pick.note}" if pick is not None else "")
+
+    def _write(self, id: str, text: str) -> None:
+        place = self.query_one(f"#{id}", Static)
+        place.update(Text(printable(text)))
+        if id != "threat":
+            place.display = bool(text)
 
     def _settings(self) -> settings.Settings:
         return (
@@ -207,6 +226,7 @@ class ProfileView(EditingPane):
             note = f"{'suggested: ' if left_out else ''}{reason}{how}"
             picks.append(Pick(category.name, _box(category.name in covered), category.name, note))
         self.picks("threats").show(picks)
+        self.explain_threat()
 
     def _paint_diff(self) -> None:
         lines = drafts.difference("", self.new.preview()) if self.new else self.draft.diff()

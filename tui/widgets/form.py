@@ -207,7 +207,7 @@ class Form(Vertical):
     DEFAULT_CSS = """
     Form { layers: base edit; height: 1fr; }
     Form FieldLines { layer: base; }
-    Form #about-field { layer: base; height: auto; max-height: 3; color: $text-muted; }
+    Form #about-field { layer: base; height: auto; color: $text-muted; }
     Form Entry { layer: edit; display: none; height: 1; background: $boost; color: $text; }
     Form Entry.-open { display: block; }
     """
@@ -254,7 +254,13 @@ class Form(Vertical):
             error = self.lines.errors.get(field.name)
             text = f"! {error}" if error else f"{field.rule}default: {value_text(field.default)}"
             text += f"\n{field.description}"
-        self.query_one("#about-field", Static).update(Text(printable(text)))
+        about = self.query_one("#about-field", Static)
+        about.styles.max_height = max(3, self.size.height - self.lines.count)  # rows that no field needs are its
+        about.update(Text(printable(text)))
+
+    def on_resize(self) -> None:
+        """Give the text the rows that are free now."""
+        self._describe()
 
     def on_lines_moved(self, event: Lines.Moved) -> None:
         """Describe the field under the cursor."""
