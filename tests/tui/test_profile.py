@@ -103,8 +103,30 @@ async def test_a_profile_half_made_waits_for_the_next_start(workspace: Workspace
     async with app_on(workspace) as (app, pilot):
         pane = await opened(app, pilot)
         assert pane.picks("saved").picks[0].text == "half"
-        pane.open_profile("")
+        assert pane.status == "half is half answered, 7 questions open; o goes on with it"
+        await until(lambda: len(app._notifications) == 1)
+        await pilot.press("o", *"half", "enter")
+        await until(lambda: pane.new is not None)
         assert pane.new is not None and pane.new.answers == {"model_access": "gray-box"}
+        await opened(app, pilot)
+        assert "o goes on" not in pane.status
+
+
+async def test_the_last_line_names_only_keys_that_work_during_the_questions(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        pane.new = NewProfile("fresh")
+        pane.paint()
+        pane.action_enter_editor()
+        await until(lambda: "u undo" not in screen_text(app) and "e editor" not in screen_text(app))
+        await pilot.press("space", "j", "space")
+        assert [*pane.new.answers] == ["model_access", "attack_goal"]
+        await until(lambda: "u undo" in screen_text(app))
+        await pilot.press("u")
+        assert [*pane.new.answers] == ["model_access"] and pane.item == "attack_goal"
+        await pilot.press("u")
+        assert not pane.new.answers and pane.item == "model_access"
+        await until(lambda: "u undo" not in screen_text(app))
 
 
 async def test_an_answer_is_saved_and_threats_are_suggested_live(workspace: Workspace) -> None:

@@ -41,8 +41,13 @@ to simulate. Everything is saved at once when it is valid; u takes the last chan
 your first change is kept beside the file as .bak. On the command line: safedl profile new, check, show."""
 
     def opened(self) -> None:
-        """Read the profile again if someone has changed it."""
+        """Read the profile again if someone has changed it; at the first visit, offer what was begun before."""
         self.paint()
+        kept = self.kept()
+        if not self._offered and kept is not None and self.new is None:
+            self.status = f"{kept.name} is half answered, {len(kept.open)} questions open; o goes on with it"
+            self.frame.say(self.status)
+        self._offered = True
         self.picks("rail").focus()
 
     # --- moving
@@ -122,6 +127,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         if not any(q.id == question and value in q.values for q in self.questions):
             return
         if self.new is not None:
+            self.new.answers.pop(question, None)  # the last answer is the one that is taken back first
             self.new.answers[question] = value
             self._keep(self.new)
             if not self.new.open:
@@ -148,9 +154,21 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             self.change(settings.changes(self.draft, self.shown, event.name, event.value, reset=event.reset))
 
     def action_undo(self) -> None:
-        """Take the last change back."""
+        """Take the last change back, or the last answer of a new profile."""
         if self.new is None:
             super().action_undo()
+        elif self.new.answers:
+            question, _ = self.new.answers.popitem()
+            self._keep(self.new)
+            self.picks("rail").point_at(question)
+            self.paint()
+            self.action_enter_editor()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what does something: a new profile has no file yet, and at first no answer to take back."""
+        if self.new is not None and action in ("editor", "run", "undo"):
+            return action == "undo" and bool(self.new.answers)
+        return super().check_action(action, parameters)
 
     def action_changes(self) -> None:
         """Show all changes since the profile was opened, or what will be written."""
@@ -159,9 +177,6 @@ your first change is kept beside the file as .bak. On the command line: safedl p
 
     def action_editor(self) -> None:
         """Open the file in $EDITOR; what comes back is checked."""
-        if self.new is not None:
-            self.frame.say("answer the questions first; then there is a file to edit")
-            return
         draft, copied = self.draft, self.draft.shipped
         command: list[str] = []
         try:
@@ -179,8 +194,7 @@ your first change is kept beside the file as .bak. On the command line: safedl p
 
     async def action_run(self) -> None:
         """Start the profile and watch it."""
-        if self.new is None:
-            await super().action_run()
+        await super().action_run()
 
     # --- other profiles
 
@@ -238,5 +252,5 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         self.picks("threats").focus()
 
     def _keep(self, new: NewProfile | None) -> None:
-        value = {"name": new.name, "answers": dict(new.answers)} if new else {}
+        value = {"name": new.name, "answers": [list(pair) for pair in new.answers.items()]} if new else {}
         self.frame.memory.set(f"new profile {self.frame.workspace.root}", value)

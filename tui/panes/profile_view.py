@@ -68,6 +68,8 @@ class ProfileView(EditingPane):
         self.attack = ""
         """The attack whose parameters are edited; empty if none is."""
         self.shown: settings.Settings | None = None
+        self._offered = False
+        """Whether it was said that a profile is half made."""
         self.edited = ""
         """What the place at the right is for: a question, a section, `threats` or `attacks`."""
 
@@ -109,6 +111,7 @@ class ProfileView(EditingPane):
         self._paint_threats()
         self._paint_diff()
         self.status = self._sentence()
+        self.refresh_bindings()
 
     def _paint_rail(self) -> None:
         rail = self.picks("rail")
