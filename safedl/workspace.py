@@ -25,6 +25,8 @@ LIST_ENDING = ".csv"
 """Of the files that `safedl export` writes."""
 NICENESS = 10
 """Of drivers in the background: training fills every core, and whoever watches it must still get an answer."""
+_STARTING: dict[Path, subprocess.Popen[bytes]] = {}
+"""Drivers that this process has started and that have not begun yet, by their experiment's folder."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,16 @@ class Workspace:
         self._spawn(uid, ["scan", *([str(profile.absolute())] if profile else []), *words, *arguments,
                           "--experiment", uid])  # fmt: skip
         return uid
+
+    def stop_starting(self) -> bool:
+        """End the drivers that this process starts and that have not begun yet; return whether there was any.
+
+        `start`, `start_scan` or `resume`, which waits for such a driver, then raises.
+        """
+        drivers = [driver for folder, driver in list(_STARTING.items()) if folder.is_relative_to(self.results)]
+        for driver in drivers:
+            driver.terminate()
+        return bool(drivers)
 
     def resume(self, uid: str) -> None:
         """Start a driver that goes on with an experiment, in a session of its own."""
@@ -305,10 +317,14 @@ class Workspace:
                 start_new_session=True,
             )
         _step_back(driver.pid)
-        while not (events.exists() and events.stat().st_size > size):
-            if (code := driver.poll()) not in (None, 0):
-                raise self._failure(folder, code or 1)
-            time.sleep(0.05)
+        _STARTING[folder] = driver
+        try:
+            while not (events.exists() and events.stat().st_size > size):
+                if (code := driver.poll()) not in (None, 0):
+                    raise self._failure(folder, code or 1)
+                time.sleep(0.05)
+        finally:
+            _STARTING.pop(folder, None)
 
     def _failure(self, folder: Path, code: int) -> SafedlError:
         """Return the error of a driver that stopped before it began, and leave nothing of it behind."""

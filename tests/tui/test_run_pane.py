@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from safedl import events
+from safedl import workspace as desk
 from safedl.errors import UsageError
 from safedl.workspace import Workspace
-from tests.tui.conftest import SIZES, UID, FakeDriver, app_on, golden, recorded, screen_text, until
+from tests.tui.conftest import NOW, SIZES, UID, FakeDriver, app_on, golden, recorded, screen_text, until
 from tui.panes.run import PlanTree, RunPane
 from tui.widgets.logview import LogView
 from tui.widgets.modal import Dialog, Picker
@@ -205,3 +207,52 @@ async def test_a_driver_that_begins_takes_no_keys_from_another_pane(workspace: W
         pane.show_experiment(UID)
         assert app.focused is typing
     driver.leave()
+
+
+async def test_a_cancelled_experiment_tells_what_was_done_and_which_keys_work(workspace: Workspace) -> None:
+    items = recorded()
+    stages = [s["uid"] for s in items[0]["stages"]]
+    ends = [events.event("run", uid, status="completed") for uid in stages[:4]]
+    ends += [events.event("run", uid, status="cancelled") for uid in stages[4:]]
+    driver = FakeDriver(workspace, [items[0], *ends, events.event("experiment", UID, status="cancelled")])
+    driver.say(5)
+    async with app_on(workspace, (120, 40)) as (app, _):
+        await until(lambda: "x cancel stage" in screen_text(app) and "4 of 7 stages" in screen_text(app))
+        driver.say()
+        await until(lambda: "■ cancelled" in screen_text(app))
+        driver.leave()
+        app.hub.look_now()
+        await until(lambda: "x cancel stage" not in screen_text(app) and "R resume" in screen_text(app))
+        assert "4 done, 3 cancelled · R resumes" in screen_text(app)
+        assert "of 7 stages" not in screen_text(app)
+
+
+async def test_a_stage_that_was_done_before_says_where_its_curves_are(workspace: Workspace) -> None:
+    items = recorded()
+    first = items[0]["stages"][0]["uid"]
+    driver = FakeDriver(workspace, [items[0], events.event("run", first, status="linked")])
+    driver.say()
+    async with app_on(workspace, (120, 40)) as (app, _):
+        await until(lambda: "done in an earlier start; enter opens it" in screen_text(app))
+        assert "no curves yet" not in screen_text(app)
+    driver.leave()
+
+
+async def test_a_start_that_takes_long_says_so_and_can_be_cancelled(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
+    now = [NOW]
+    async with app_on(workspace, (120, 40), clock=lambda: now[0]) as (app, pilot):
+        await until(lambda: "⏎ run the demo" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: "starting digits … 0:00: libraries are being loaded" in screen_text(app))
+        now[0] += 50
+        await until(lambda: "starting digits … 0:50" in screen_text(app) and "X cancels the start" in screen_text(app))
+        await until(lambda: desk._STARTING)
+        await pilot.press("X")
+        await until(lambda: "Cancel starting digits?" in screen_text(app))
+        await pilot.press("x")
+        await until(lambda: "cancelled: starting digits" in screen_text(app))
+        await until(lambda: "Nothing has run here yet" in screen_text(app))
+        assert not workspace.experiments() and not workspace.stop_starting()

@@ -14,15 +14,16 @@ from textual.widgets import Static
 from safedl.events import HEADLINES
 from safedl.text import duration, one_line, shown
 from tui.panes.start import StartMixin
-from tui.services.follow import OPEN, ExperimentState, StageState, past, stage_order
+from tui.services.follow import OPEN, ExperimentState, StageState, past, stage_order, tally
 from tui.services.gpu import gpu_line
-from tui.states import bar, look
-from tui.widgets.chart import Chart, Curve
+from tui.states import look
+from tui.widgets.chart import NONE_YET, Chart, Curve
 from tui.widgets.filter import FilterBar
 from tui.widgets.lines import Lines
 from tui.widgets.logview import LogView
 from tui.widgets.modal import Choice, Dialog, Option, Picker
 from tui.widgets.pane import Box
+from tui.widgets.plantree import PlanTree
 
 WELCOME = """\
 Safe-DL attacks your image classifier, tries defenses, and measures both.
@@ -34,54 +35,9 @@ Nothing has run here yet.
   s      scan data that you were sent, or a model"""
 NEW_PROFILE = "  n      make a profile of your own, by questions"
 GPU_INTERVAL = 5.0
+BEFORE = "done in an earlier start; enter opens it"
 CURVES_INTERVAL = 1.0
 """Seconds between drawings of curves that grow: each is thousands of bytes on the wire."""
-
-
-class PlanTree(Lines):
-    """The stages of an experiment, each with its state; the cursor says whose curves are shown."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "choose", "details")]
-
-    def __init__(self) -> None:
-        super().__init__(id="plan")
-        self.state: ExperimentState | None = None
-        self.stages: list[StageState] = []
-
-    @property
-    def count(self) -> int:
-        """How many stages there are."""
-        return len(self.stages)
-
-    @property
-    def current(self) -> StageState | None:
-        """The stage under the cursor."""
-        return self.stages[self.cursor] if 0 <= self.cursor < len(self.stages) else None
-
-    def line(self, index: int, width: int) -> Text:
-        """Return a stage: glyph and name, and at the right what it does or how it ended."""
-        assert self.state is not None
-        stage = self.stages[index]
-        status = self.state.state_of(stage)
-        shape = look(status)
-        right = self._right(stage, status, shape.word, width)
-        left = Text("›" if index == self.cursor else " ", no_wrap=True, end="")
-        left.append("  " * stage.depth).append(f"{shape.glyph} ", style=shape.colour)
-        room = max(0, width - right.cell_len - 1)
-        fits = left.cell_len + len(stage.label) <= room
-        left.append(one_line(stage.label if fits else stage.id.rpartition("/")[2].rpartition("@")[0]))
-        left.truncate(room, overflow="ellipsis", pad=True)
-        return left.append(" ").append_text(right)
-
-    def _right(self, stage: StageState, status: str, word: str, width: int) -> Text:
-        if status == "running":
-            cells = 20 if width > 70 else 10 if width > 50 else 6
-            phase = Text(one_line(stage.phase))
-            phase.truncate(22 if width > 50 else 12, overflow="ellipsis")
-            return phase.append(f" {bar(stage.fraction, cells)} {stage.fraction:4.0%}")
-        if status == "completed" and stage.started and stage.ended:
-            return Text(f"{word} {duration(stage.ended - stage.started)}")
-        return Text(word, style=look(status).colour)
 
 
 class RunPane(StartMixin):
@@ -130,7 +86,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._stale, self._drawn = False, float("-inf")
         """Whether the curves have grown since they were drawn, and when that was."""
         self._outcome = ""
-        self._offered: tuple[str, str] = ("", "")
+        self._offered: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Plan and curves side by side, the log below."""
@@ -190,8 +146,10 @@ a shows them all, also those that were started elsewhere or have ended."""
         match action:
             case "demo":
                 return self.has_class("empty")
-            case "cancel_stage" | "cancel_all":
+            case "cancel_stage":
                 return self._is_running()
+            case "cancel_all":
+                return self._is_running() or bool(self.starting)
             case "resume":
                 return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
             case "review":
@@ -210,12 +168,13 @@ a shows them all, also those that were started elsewhere or have ended."""
         state = self.experiment
         if state is None:
             self.query_one("#plan-box", Box).title(self.starting or "Plan")
-            self.status = self.starting or "nothing has run in this workspace"
+            self.status = self.start_line() or "nothing has run in this workspace"
             return
         now = int(self.frame.clock())
         if self._stale and monotonic() >= self._drawn + CURVES_INTERVAL:
             self._paint_curves()
-        key = (state.uid, state.version, now if state.uid in self.frame.hub.running else 0, self._gpu, self.starting)
+        running = self._is_running()
+        key = (state.uid, state.version, now if running else 0, self._gpu, self.start_line())
         if key == self._painted:
             return
         self._painted = key
@@ -224,7 +183,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         self.paints += 1
         self._stale = True
         self.status = self._sentence(state)
-        if self._offered != (offered := (state.uid, state.state)):
+        if self._offered != (offered := (state.uid, state.state, running, self.starting)):
             self._offered = offered
             self.refresh_bindings()
 
@@ -266,7 +225,9 @@ a shows them all, also those that were started elsewhere or have ended."""
             group = measure if measure in groups else min(groups, key=lambda g: len(groups[g]))
             groups[group].append(Curve(f"{measure} ({phase})" if phase else measure, tuple(points)))
         for group, curves in groups.items():
-            self.query_one(f"#{group}", Chart).show(curves[-3:])
+            linked = stage.status == "linked" and not stage.curves
+            none = ("" if group == "accuracy" else BEFORE) if linked else NONE_YET
+            self.query_one(f"#{group}", Chart).show(curves[-3:], none)
         self.query_one("#curves-box", Box).title(stage.id, "z zoom")
         outcome = _outcome(stage)
         if outcome != self._outcome:  # an update lays the box out anew
@@ -274,18 +235,18 @@ a shows them all, also those that were started elsewhere or have ended."""
             self.query_one("#outcome", Static).update(Text(outcome))
 
     def _sentence(self, state: ExperimentState) -> str:
-        parts = [self.starting] if self.starting else []
-        if state.stages:
+        parts = [self.start_line()]
+        running = self._is_running()
+        if state.stages and (running or state.state in ("completed", "queued")):
             parts.append(f"{state.finished} of {len(state.stages)} stages")
-        if state.uid in self.frame.hub.running:
+        if running:
             left = state.remaining(self.frame.clock())
             if state.started is not None:
                 parts.append(f"running for {duration(max(0.0, self.frame.clock() - state.started))}")
             parts.append(f"about {duration(left)} left" if left is not None else "")
         else:
-            parts.append(
-                look(state.state).word + (" · R resumes" if state.state not in ("completed", "queued") else "")
-            )
+            ended = state.state in ("completed", "queued")
+            parts.append(look(state.state).word if ended else f"{tally(state)} · R resumes")
             parts.append("v reviews the suspects" if self.scanned() else "")
         return " · ".join(p for p in (*parts, self._gpu) if p)
 
@@ -367,7 +328,9 @@ a shows them all, also those that were started elsewhere or have ended."""
     def action_cancel_all(self) -> None:
         """Ask the experiment to stop, after a question."""
         state = self.experiment
-        if state is not None:
+        if self.starting:
+            self.cancel_start()
+        elif state is not None:
             self._ask_to_cancel(state.uid, f"Cancel {state.name}?", "Finished stages are kept; R goes on later.")
 
     def _is_running(self) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from safedl.text import duration
 from tui.services.follow import SCAN, ExperimentState
-from tui.widgets.modal import Option, Picker
+from tui.widgets.modal import Choice, Dialog, Option, Picker
 from tui.widgets.pane import Pane
 
 DEMO = "digits"
@@ -18,10 +19,37 @@ class StartMixin(Pane):
     experiment: ExperimentState | None
     starting = ""
     """What is being started, for the status line: loading takes a while."""
+    _began = 0.0
+    _cancelled = False
+    """Whether the start was cancelled: its end is then no error."""
 
     def show_experiment(self, uid: str, *, chosen: bool = True) -> None:
         """Show an experiment."""
         raise NotImplementedError
+
+    def start_line(self) -> str:
+        """Say what is being started, for how long, and what can be done about it; empty if nothing is."""
+        if not self.starting:
+            return ""
+        seconds = duration(max(0.0, self.frame.clock() - self._began))
+        return f"{self.starting} {seconds}: libraries are being loaded, then data · X cancels the start"
+
+    def cancel_start(self) -> None:
+        """End the driver that is being started, after a question."""
+        what = self.starting.removesuffix(" …")
+
+        def stopped(there: bool) -> None:
+            if not there:
+                self._cancelled = False
+                self.frame.say("it has begun meanwhile; X cancels the experiment")
+
+        def chosen(choice: str | None) -> None:
+            if choice is not None:
+                self._cancelled = True
+                self.frame.ask(self, "stop", self.frame.workspace.stop_starting, stopped, "cancel the start")
+
+        dialog = Dialog(f"Cancel {what}?", "Nothing has run yet.", (Choice("x", "cancel it", "yes"),), safe="leave it")
+        self.frame.push_screen(dialog, chosen)
 
     def start_profile(self, name: str, path: Path, arguments: tuple[str, ...] = ()) -> None:
         """Start a driver for a profile and follow it."""
@@ -98,8 +126,13 @@ class StartMixin(Pane):
             self.frame.hub.look_now()
             self.show_experiment(uid)
 
+        self._began, self._cancelled = self.frame.clock(), False
+
         def failed(error: Exception) -> None:
-            self.starting = ""
-            self.frame.show_error(error, doing)
+            what, self.starting = self.starting.removesuffix(" …"), ""
+            if self._cancelled:
+                self.frame.say(f"cancelled: {what}")
+            else:
+                self.frame.show_error(error, doing)
 
         self.frame.ask(self, "start", start, started, doing, failed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,6 +12,7 @@ from safedl.errors import NotFoundError
 from safedl.events import Event
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
+from tui.states import look
 
 OPEN = ("queued", "running")
 SCAN = "scan"
@@ -279,6 +280,14 @@ def stage_order(state: ExperimentState) -> list[StageState]:
 
     descend(None)
     return ordered
+
+
+def tally(state: ExperimentState) -> str:
+    """Return how the stages of an experiment have ended, and how it has itself: `14 done, 5 cancelled`."""
+    counts = Counter("completed" if s == "linked" else s for s in map(state.state_of, state.stages.values()))
+    parts = [f"{n} {look(status).word}" for status, n in sorted(counts.items(), key=lambda c: c[0] != "completed")]
+    word = look(state.state).word
+    return ", ".join(parts) + ("" if state.state in counts else f" · {word}" if parts else word)
 
 
 def past(workspace: Workspace) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from safedl.text import one_line
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille cell: two columns of four dots, from the top."""
+NONE_YET = "no curves yet"
 COLOURS = ("cyan", "yellow", "magenta", "green")
 
 
@@ -25,15 +26,15 @@ class Curve:
     points: Sequence[tuple[float, float]]
 
 
-def draw(curves: Sequence[Curve], width: int, height: int) -> list[Text]:
-    """Return `height` lines: names and last values, then the curves with their axis, `width` cells wide.
+def draw(curves: Sequence[Curve], width: int, height: int, none: str = NONE_YET) -> list[Text]:
+    """Return `height` lines: names and last values, then the curves with their axis, `width` cells wide; or `none`.
 
     Curves are told apart by colour and by dots: the first is solid, the second has every second dot, and so on.
     """
     curves = [Curve(c.name, [p for p in c.points if math.isfinite(p[1])]) for c in curves]
     curves = [c for c in curves if c.points]
     if not curves or height < 2 or width < 12:
-        return [Text("no curves yet", style="dim")] + [Text()] * (height - 1)
+        return [Text(none, style="dim")] + [Text()] * (height - 1)
     values = [v for c in curves for _, v in c.points]
     steps = [s for c in curves for s, _ in c.points]
     low, high = min(values), max(values)
@@ -114,13 +115,14 @@ class Chart(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._curves: tuple[Curve, ...] = ()
+        self._none = NONE_YET
 
-    def show(self, curves: Sequence[Curve]) -> None:
-        """Draw these curves from now on."""
-        if tuple(curves) != self._curves:
-            self._curves = tuple(curves)
+    def show(self, curves: Sequence[Curve], none: str = NONE_YET) -> None:
+        """Draw these curves from now on; where there are none, say `none`."""
+        if (tuple(curves), none) != (self._curves, self._none):
+            self._curves, self._none = tuple(curves), none
             self.refresh()
 
     def render(self) -> Text:
         """Draw."""
-        return Text("\n", no_wrap=True).join(draw(self._curves, self.size.width, self.size.height))
+        return Text("\n", no_wrap=True).join(draw(self._curves, self.size.width, self.size.height, self._none))
