@@ -105,10 +105,10 @@ def test_collision_reaches_the_nearest_point_of_the_budget() -> None:
     assert result.details["feature_distance_after"] < result.details["feature_distance_before"]
 
 
-@pytest.mark.parametrize(("selection", "descending"), [("most_confident", True), ("least_confident", False)])
+@pytest.mark.parametrize(("selection", "descending"), [("most_confident", False), ("least_confident", True)])
 def test_selection_by_confidence(selection: str, descending: bool) -> None:
     weight = torch.zeros(10, 64)
-    weight[5] = 0.1  # the brighter, the surer of class 5
+    weight[5], weight[4] = 0.1, 0.2  # the brighter, the surer of class 4, and so the less of their own class, 5
     data, model = random_images(100), pixel_classifier(weight=weight)
     params: dict[str, Any] = {
         "source_selection": selection,

@@ -76,6 +76,50 @@ def test_same_seed_same_trigger_and_poison() -> None:
     assert not torch.equal(first.mask, other.mask)
 
 
+def test_the_trigger_is_learned_from_images_outside_the_target_class() -> None:
+    params = LearnedTriggerParams(epochs_trigger=1, target_class=3, trigger_samples=1000)
+    result = poison(random_images(100), params, make_context(clean_model=pixel_classifier()))
+    assert result.details["trigger_samples"] == 90
+
+
+def test_success_on_the_clean_model_is_that_of_images_with_the_trigger() -> None:
+    weight = torch.zeros(10, 64)
+    weight[2, 63], weight[1, 0] = 100.0, 1e-3
+    data = random_images(200)
+    data.images[:, :, 7, 7] = 0  # without the trigger nothing is of class 2
+    params = LearnedTriggerParams(
+        target_class=2, epochs_trigger=20, lambda_mask=0.0, lambda_tv=0.0, patch_size_ratio=0.25
+    )
+    result = poison(data, params, make_context(clean_model=pixel_classifier(weight=weight)))
+    assert result.details["trigger_asr_clean_model"] > 0.9
+
+
+def test_what_is_too_faint_to_see_is_no_part_of_the_trigger() -> None:
+    weight = torch.randn(10, 64, generator=torch.Generator().manual_seed(1))
+    params = LearnedTriggerParams(patch_size_ratio=1.0, epochs_trigger=4, learning_rate_trigger=0.05, lambda_mask=1.0)
+    trigger = optimise_trigger(pixel_classifier(weight=weight), random_images(200).images, params, make_context())
+    faint = trigger.mask == 0
+    assert faint.any() and not faint.all()
+    assert (trigger.mask[~faint] >= 0.05).all()
+    assert (trigger.pattern[faint] == 0).all()
+
+
+def test_the_pattern_is_smoothed_as_the_mask_is() -> None:
+    images = random_images(200).images
+    rough, smooth = (
+        optimise_trigger(
+            pixel_classifier(),
+            images,
+            LearnedTriggerParams(
+                patch_size_ratio=1.0, epochs_trigger=10, learning_rate_trigger=0.05, lambda_mask=0.0, lambda_tv=weight
+            ),
+            make_context(),
+        )
+        for weight in (0.0, 1.0)
+    )
+    assert total_variation(smooth.pattern) < 0.5 * total_variation(rough.pattern)
+
+
 def test_rate_0_has_a_trigger_and_no_poison() -> None:
     params = LearnedTriggerParams(epochs_trigger=1, poison_fraction=0)
     result = poison(random_images(50), params, make_context(clean_model=pixel_classifier()))

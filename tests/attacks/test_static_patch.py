@@ -90,6 +90,7 @@ def test_clean_labels_poison_the_target_class_alone() -> None:
     assert int(result.mask.sum()) == 50
     assert (data.labels[result.mask] == 6).all()
     assert torch.equal(result.data.labels, data.labels)
+    assert result.details["poison_rate"] == 0.05  # of all images, not of those of the class
 
 
 def test_a_fraction_above_what_is_eligible_poisons_all_of_it_and_says_so() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,20 @@ def linear(count: int = 12, classes: int = 3, shape: tuple[int, int, int] = SHAP
     model = Classifier(nn.Sequential(nn.Flatten(), head), [0.0] * shape[0], [1.0] * shape[0], shape)
     model.eval().requires_grad_(False)
     return Linear(model, images, model(images).argmax(1), head.weight.data)
+
+
+class _Fickle(Classifier):
+    random_surrogate = True
+
+    def surrogate(self, images: Tensor) -> Tensor:
+        return self(images).flip(1)
+
+
+def fickle() -> Linear:
+    """Return a classifier of two classes whose surrogate, said to be random, errs where it does not."""
+    case = linear(classes=2)
+    model = _Fickle(case.model.net, [0.0], [1.0], case.model.shape).eval().requires_grad_(False)
+    return replace(case, model=model)
 
 
 def context(seed: int = 0, num_classes: int = 3, progress: Progress | None = None) -> EvasionContext:

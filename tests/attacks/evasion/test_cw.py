@@ -7,7 +7,7 @@ from safedl.attacks.evasion import cw
 from safedl.attacks.evasion.gradient import margin
 from safedl.catalog.attacks.evasion import CwParams
 from safedl.progress import Cancelled, Progress
-from tests.attacks.evasion.helpers import StopAt, context, distance, linear
+from tests.attacks.evasion.helpers import StopAt, context, distance, fickle, linear
 
 
 def test_reaches_the_closed_form_distance_of_a_linear_classifier() -> None:
@@ -45,10 +45,32 @@ def test_the_weight_that_a_linear_classifier_needs() -> None:
     case = linear(classes=2)
     needed = cw.linear_weight(case.model, case.images, case.labels, confidence=0.0)
     params = CwParams(max_iterations=300, learning_rate=0.002)
+    far = case.distances() > 0.05  # of which a single step of Adam is a small part
+    assert far.sum() >= 3
     for share, expected in ((0.5, False), (1.2, True)):
         _, length, _ = cw._minimise(case.model, case.images, case.labels, share * needed, params, Progress())
-        far = case.distances() > 0.05  # of which a single step of Adam is a small part
         assert (length.isfinite() == expected)[far].all()
+
+
+def test_the_nearest_misclassified_image_met_is_returned() -> None:
+    case = linear(classes=2)
+    image, label = case.images[:1], case.labels[:1]
+    asked: list[torch.Tensor] = []
+    hook = case.model.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0].detach().clone()))
+    params = CwParams(max_iterations=60, binary_search_steps=1, initial_const=1e3, learning_rate=0.01)
+    found = cw.perturb(case.model, image, label, params, context())
+    hook.remove()
+    met = torch.cat(asked)
+    lengths = distance(met, image)[case.model(met).argmax(1) != label]
+    assert len(lengths) > 1
+    assert float(distance(found.images, image)) == pytest.approx(float(lengths.min()))
+
+
+def test_an_error_of_a_random_surrogate_is_checked_with_the_model() -> None:
+    case = fickle()
+    params = CwParams(max_iterations=5, binary_search_steps=1, initial_const=10.0, learning_rate=1e-4)
+    found = cw.perturb(case.model, case.images, case.labels, params, context())
+    assert torch.equal(found.images, case.images)
 
 
 def test_hopeless_weights_are_not_tried() -> None:

@@ -6,7 +6,7 @@ import torch
 from safedl.attacks.evasion import fgsm, pgd
 from safedl.attacks.evasion.gradient import margin
 from safedl.catalog.attacks.evasion import FgsmParams, PgdParams
-from tests.attacks.evasion.helpers import context, linear
+from tests.attacks.evasion.helpers import context, fickle, linear
 
 EPSILON = 0.1
 
@@ -41,3 +41,18 @@ def test_pgd_leaves_an_image_alone_as_soon_as_it_errs() -> None:
     assert (case.model(found.images).argmax(1) != case.labels).all()
     assert (change <= needed + 0.002 + 1e-6).all()
     assert (found.queries <= (needed / 0.002).ceil() + 2).all()
+
+
+def test_a_random_start_reaches_both_ends_of_the_budget() -> None:
+    case = linear(count=8, classes=2)
+    params = PgdParams(epsilon=0.01, alpha=1e-9, num_iter=1, random_start=True)
+    change = pgd.perturb(case.model, case.images, case.labels, params, context()).images - case.images
+    assert change.min() < -0.009
+    assert change.max() > 0.009
+
+
+def test_one_error_of_a_random_surrogate_does_not_stop_pgd() -> None:
+    case = fickle()
+    params = PgdParams(epsilon=0.05, alpha=0.01, num_iter=3, random_start=False)
+    found = pgd.perturb(case.model, case.images, case.labels, params, context())
+    assert found.queries.tolist() == [3] * len(case.images)

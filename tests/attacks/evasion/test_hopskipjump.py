@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from safedl.attacks.evasion import hopskipjump
@@ -32,6 +35,40 @@ def test_the_normal_is_estimated_from_decisions_alone() -> None:
     found = hopskipjump._estimate_normal(oracle, points, torch.arange(6), torch.full((6,), 0.05), 1500, rng)
     assert (cosine(found, normals) > 0.95).all()
     assert oracle.queries.tolist() == [1500] * 6
+
+
+def test_the_normal_does_not_need_as_many_decisions_of_either_kind() -> None:
+    """The paper's equation 16: each decision counts less their mean."""
+    case = linear(count=6, classes=2)
+    normals = case.normals()[torch.arange(6), 1 - case.labels]
+    lengths = normals.norm(dim=1, keepdim=True)
+    beyond = case.distances().unsqueeze(1) + 0.012  # where most directions of 0.05 are misclassified
+    points = case.images + (normals * beyond / lengths).view_as(case.images)
+    oracle = hopskipjump._Oracle(case.model, case.labels)
+    rng = torch.Generator().manual_seed(0)
+    found = hopskipjump._estimate_normal(oracle, points, torch.arange(6), torch.full((6,), 0.05), 300, rng)
+    assert cosine(found, normals).mean() > 0.8
+
+
+def test_steps_are_as_long_as_the_paper_says() -> None:
+    """Points are asked about within 0.1, then 1 / pixels of the distance; leaps are 1 / sqrt(turn) of it."""
+    case = linear(classes=2)
+    far = case.distances().argmax().unsqueeze(0)
+    images, labels = case.images[far], case.labels[far]
+    asked: list[torch.Tensor] = []
+    hook = case.model.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0].clone()))
+    params = HopskipjumpParams(num_queries=1000, initial_evals=20, epsilon=None)
+    hopskipjump.perturb(case.model, images, labels, params, context())
+    hook.remove()
+    turns = [place for place, points in enumerate(asked) if len(points) > 1]  # all else asks about one point
+    assert len(turns) > 3
+    for turn, place in enumerate(turns, 1):
+        before = torch.cat(asked[:place])
+        here = before[case.model(before).argmax(1) != labels][-1:]
+        length = float(distance(here, images))
+        spread = 0.1 if turn == 1 else length / images[0].numel()
+        assert float(distance(asked[place], here).mean()) == pytest.approx(spread, rel=0.02)
+        assert float(distance(asked[place + 1], here)) == pytest.approx(length / math.sqrt(turn), rel=0.05)
 
 
 def test_asks_for_nothing_but_the_class_and_counts_it(

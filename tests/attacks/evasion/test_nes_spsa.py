@@ -43,6 +43,17 @@ def test_estimates_agree_with_the_true_gradient_of_a_network(
     assert cosine(found, truth).mean() > 0.85
 
 
+def test_only_valid_images_are_asked_about() -> None:
+    case = linear(count=4)
+    asked: list[torch.Tensor] = []
+    hook = case.model.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0]))
+    rng = torch.Generator().manual_seed(0)
+    estimate_gradient(case.model, case.images, case.labels, 0.5, 20, lambda shape: torch.randn(shape, generator=rng))
+    hook.remove()
+    assert min(float(points.min()) for points in asked) >= 0
+    assert max(float(points.max()) for points in asked) <= 1
+
+
 @pytest.mark.parametrize(
     ("attack", "params", "per_step", "steps"),
     [

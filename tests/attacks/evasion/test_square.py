@@ -43,3 +43,11 @@ def test_questions_are_counted_and_a_wide_budget_suffices() -> None:
     assert (case.model(found.images).argmax(1) != case.labels).float().mean() > 0.9
     nothing = square.perturb(case.model, case.images, case.labels, SquareParams(epsilon=0, num_queries=7), context())
     assert set(nothing.queries.tolist()) == {7}
+
+
+def test_the_start_are_vertical_stripes() -> None:
+    case = linear(count=6, shape=(3, 6, 5))
+    found = square.perturb(case.model, case.images, case.labels, SquareParams(epsilon=0.05, num_queries=1), context())
+    change = found.images - case.images
+    assert torch.allclose(change, change[:, :, :1].expand_as(change), atol=1e-6)
+    assert (change[..., 1:] != change[..., :-1]).any()
