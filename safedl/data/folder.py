@@ -9,22 +9,24 @@ from torch import Tensor
 
 from safedl.data.decode import read_images
 from safedl.data.imageset import ImageSet, Raw
-from safedl.data.parquet import TEST_PARTS
+from safedl.data.parts import MEASURING, TRAINING, folder_part
 from safedl.errors import UsageError
 from safedl.progress import Progress
 
 SIDECARS = {".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".db", ".ini"}
 """Files that often lie beside images; hidden files and folders are passed over too."""
+IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+"""What most images end with, to tell whether a folder holds any."""
 
 
 def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return the images below `folder`; the names of its subfolders are the classes, numbers in numeric order.
 
-    Every file must be an image, notes (`.csv`, `.txt` ...) and what is hidden or lies in a hidden folder apart.
+    Every file must be an image, notes (`.csv`, `.txt` ...) and what is hidden or lies in a hidden folder apart. Parts
+    may have other names, as `Training` and `val` (`safedl.data.parts`); of two that measure the first counts.
     For `shape` see `read_images`. Raises `UsageError` naming the folder or file that cannot be used.
     """
-    train_root = folder / "train" if _is_part(folder / "train") else folder
-    test_root = folder / "test" if train_root != folder and (folder / "test").is_dir() else None
+    train_root, test_root = _roots(folder, progress)
     classes = _classes(train_root)
     if not classes:
         raise UsageError(f"{train_root} holds no class folders; expected train/<class>/ and test/<class>/, or <class>/")
@@ -54,12 +56,35 @@ def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str,
     return found
 
 
-def _is_part(train: Path) -> bool:
-    """Return whether `train` holds the classes of the training part, rather than the images of a class of that name.
+def _roots(folder: Path, progress: Progress) -> tuple[Path, Path | None]:
+    """Return the folders that hold the classes of the training part and of the part that measures, if there is one.
 
-    Beside nothing but parts it is one even without class folders: its images would be taken for a class otherwise.
+    A folder called `train` without folders of its own, beside others that are no parts, is a class of that name.
     """
-    return train.is_dir() and (bool(_classes(train)) or set(_classes(train.parent)) <= {"train", *TEST_PARTS})
+    names = _classes(folder)
+    parts = {name: part for name in names if (part := folder_part(name))}
+    others = [name for name in names if name not in parts]
+    training = [name for name, part in parts.items() if part == TRAINING and (_classes(folder / name) or not others)]
+    if not training:
+        if parts and not others:
+            raise UsageError(f"{folder} holds no part to train on, only {', '.join(parts)}; name one of them train")
+        return folder, None
+    if len(training) > 1:
+        raise UsageError(f"{folder} holds two parts to train on, {' and '.join(training)}; leave one of them")
+    if mixed := next((name for name in others if holds_images(folder / name)), None):
+        raise UsageError(
+            f"{folder} holds images of classes ({mixed}) beside the part {training[0]}; move them below a part, or the "
+            "part away"
+        )
+    measuring = [name for kind in MEASURING for name, part in parts.items() if part == kind]
+    if passed := [*measuring[1:], *others]:
+        progress.log(f"passed over in {folder}: {', '.join(passed)}")
+    return folder / training[0], folder / measuring[0] if measuring else None
+
+
+def holds_images(folder: Path) -> bool:
+    """Return whether a file below `folder` looks like an image by its name."""
+    return any(p.suffix.lower() in IMAGES and not _is_hidden(p.relative_to(folder)) for p in folder.rglob("*"))
 
 
 def _classes(root: Path) -> list[str]:

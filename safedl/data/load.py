@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from safedl.cache import digest
 from safedl.catalog.settings import DatasetSettings
@@ -15,6 +18,9 @@ from safedl.data.split import hold_out, subset, trusted_counts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 TEST_FRACTION = 0.28
 """Share of the images that measure, where a set brings no test part of its own (500 of the 1,797 digits)."""
@@ -44,6 +50,9 @@ def load(
     train, trusted = hold_out(train, trusted_counts(train.labels, settings.trusted_fraction), rng)
     if not len(train) or not len(test):
         raise UsageError(f"data set '{settings.name}' has too few images to split into training and test")
+    for name, part in (("test", test), ("trusted", trusted)):
+        if copies := int(_copies(part, train).sum()):
+            progress.log(f"{copies} of {len(part)} {name} images are in the training set too: figures may flatter")
     return Dataset(settings.name, classes, train, trusted, test, _fingerprint(classes, train, trusted, test))
 
 
@@ -84,22 +93,39 @@ def _trusted(
         raise UsageError(f"{settings.path}: class '{unknown[0]}' is none of the data's: {', '.join(classes)}")
     parts = [raw.train, raw.test] if raw.test is not None else [raw.train]
     images, labels = torch.cat([p.images for p in parts]), torch.cat([p.labels for p in parts])
+    images = _coloured_as(images, shape[0])
     if images.shape[1:] != shape:
         raise UsageError(f"{settings.path}: trusted images are {list(images.shape[1:])}, the data's {list(shape)}")
     return ImageSet(images, torch.tensor([classes.index(name) for name in names])[labels])
 
 
+def _coloured_as(images: Tensor, channels: int) -> Tensor:
+    """Return grey images as such, whether they are stored with one channel or three equal ones; others as they are."""
+    if images.shape[1] == 1 and channels == 3:
+        return images.expand(-1, 3, -1, -1).contiguous()
+    grey = images[:, :1]
+    return grey.contiguous() if channels == 1 and images.shape[1] == 3 and bool((images == grey).all()) else images
+
+
 def _unsuspected(known: ImageSet, suspects: ImageSet, where: str, progress: Progress) -> ImageSet:
     """Return the trusted images without those that are the very image of a suspect."""
-    images = [image.tobytes() for image in known.images.numpy()]
-    twins = set(images).intersection(image.tobytes() for image in suspects.images.numpy())
-    if not twins:
+    apart = ~_copies(known, suspects)
+    if apart.all():
         return known
-    apart = torch.tensor([image not in twins for image in images])
     if not apart.any():
         raise UsageError(f"{where}: all trusted images are among the suspects; take images that come from elsewhere")
     progress.log(f"{int((~apart).sum())} of {len(known)} trusted images are among the suspects, and are left out")
     return known.select(apart)
+
+
+def _copies(images: ImageSet, others: ImageSet) -> Tensor:
+    """Return which images, bool [N], are pixel by pixel among others."""
+    known = {_pixels(image) for image in others.images.numpy()}
+    return torch.tensor([_pixels(image) in known for image in images.images.numpy()], dtype=torch.bool)
+
+
+def _pixels(image: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def _fingerprint(classes: tuple[str, ...], *parts: ImageSet) -> str:

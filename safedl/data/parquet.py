@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +12,13 @@ from typing import Any
 from safedl.data.arrays import from_mapping
 from safedl.data.decode import Encoded, read_images
 from safedl.data.imageset import Raw
+from safedl.data.parts import MEASURING, file_part, folder_part
 from safedl.errors import UsageError
 from safedl.progress import Cancelled, Progress
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
 """Columns that hold images and labels, the first that is there."""
-TEST_PARTS = ("test", "validation", "valid", "val", "dev")
-"""Names of a part that measures, the first that is there."""
 ROWS = 1000
 """Rows that are taken from a file at once."""
 
@@ -35,16 +33,23 @@ class _Part:
 
 
 def parquet_files(path: Path) -> list[Path]:
-    """Return the Parquet files that `path` means, in order: itself, or those in the folder or its `data/`."""
+    """Return the Parquet files that `path` means, in order: itself, or those in the folder, its `data/`, its parts."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    return sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet"))
+    parts = (file for file in path.glob("*/*.parquet") if folder_part(file.parent.name))
+    return sorted(path.glob("*.parquet")) or sorted((path / "data").glob("*.parquet")) or sorted(parts)
+
+
+def tells_parts(path: Path) -> bool:
+    """Return whether the names of a folder's Parquet files tell what they are for."""
+    return any(_known_part(file) for file in parquet_files(path))
 
 
 def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return the images in a Parquet file, or in a folder's Parquet files.
 
-    A file's name tells its part: `train-...` and others are for training, `test-...` (else `validation-...`) measures.
+    A word of a file's or its folder's name tells its part: `digits_test`, else `validation-00000`, measures, all others
+    are for training.
     Column `image` holds encoded images, as bytes or as {bytes, path}; `label` their classes, as whole numbers or
     texts. For `shape` see `read_images`. Raises `UsageError` naming the file that cannot be used.
     """
@@ -52,10 +57,10 @@ def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progr
     parts: dict[str, list[Path]] = {}
     for file in files:
         parts.setdefault(_part_name(file), []).append(file)
-    measuring = next((name for name in TEST_PARTS if name in parts), None) if len(parts) > 1 else None
-    if unused := [name for name in parts if name in TEST_PARTS and name != measuring and len(parts) > 1]:
+    measuring = next((name for name in MEASURING if name in parts), None) if len(parts) > 1 else None
+    if unused := [name for name in parts if name in MEASURING and name != measuring and len(parts) > 1]:
         progress.log(f"the parts {', '.join(unused)} of {path} are passed over; test images are those of {measuring}")
-    training = [file for name, found in parts.items() if len(parts) == 1 or name not in TEST_PARTS for file in found]
+    training = [file for name, found in parts.items() if len(parts) == 1 or name not in MEASURING for file in found]
     if not training:
         raise UsageError(f"{path}: no Parquet file with training images; name one train-00000-of-00001.parquet")
     train = _read(training, progress)
@@ -69,8 +74,11 @@ def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progr
 
 
 def _part_name(file: Path) -> str:
-    """Return `train` for `train-00000-of-00002.parquet` or `train.parquet`."""
-    return re.split(r"[-_.]", file.name, maxsplit=1)[0].lower()
+    return _known_part(file) or file.stem
+
+
+def _known_part(file: Path) -> str | None:
+    return file_part(file.stem) or folder_part(file.parent.name)
 
 
 def _read(files: Sequence[Path], progress: Progress) -> _Part:

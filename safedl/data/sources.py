@@ -9,10 +9,10 @@ from safedl.catalog import datasets as catalog
 from safedl.catalog.settings import DatasetSettings
 from safedl.data.arrays import read_npz
 from safedl.data.builtin import read_builtin
-from safedl.data.folder import read_folder
+from safedl.data.folder import holds_images, read_folder
 from safedl.data.imageset import Raw
 from safedl.data.module import read_module
-from safedl.data.parquet import parquet_files, read_parquet
+from safedl.data.parquet import parquet_files, read_parquet, tells_parts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import Progress
@@ -33,7 +33,7 @@ def read(
     else:
         catalog.dataset(settings.name)
         return read_builtin(settings, folders, shape, progress)
-    if parquet_files(path):
+    if parquet_files(path) and not _is_table_of_images(path):
         return read_parquet(path, shape, progress)
     if path.is_dir():
         return read_folder(path, shape, progress)
@@ -42,3 +42,8 @@ def read(
     if path.suffix == ".py":
         return read_module(path, shape, progress)
     raise UsageError(f"{path} is neither an image folder nor an .npz or .parquet file nor a module (.py)")
+
+
+def _is_table_of_images(path: Path) -> bool:
+    """Return whether a folder's Parquet files are notes about the images of its class folders."""
+    return path.is_dir() and not tells_parts(path) and sum(p.is_dir() and holds_images(p) for p in path.iterdir()) > 1

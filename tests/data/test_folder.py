@@ -51,6 +51,46 @@ def test_train_and_test_folders(tmp_path: Path) -> None:
     assert raw.test.labels.tolist() == [1] and raw.test.images.unique().tolist() == [77]
 
 
+@pytest.mark.parametrize(
+    ("training", "measuring"), [("Train", "Test"), ("Training", "Testing"), ("train", "val"), ("TRAIN", "Validation")]
+)
+def test_parts_have_many_names(tmp_path: Path, training: str, measuring: str) -> None:
+    _two_classes(tmp_path / training)
+    _save(tmp_path / measuring / "dog" / "x.png", 77)
+    raw = _read(tmp_path)
+    assert raw.classes == ("cat", "dog") and raw.test is not None
+    assert (len(raw.train), raw.test.images.unique().tolist()) == (6, [77])
+
+
+def test_of_two_parts_that_measure_test_counts_and_the_other_is_named(tmp_path: Path) -> None:
+    for part, colour in (("train", 1), ("val", 2), ("test", 3)):
+        for name in ("cat", "dog"):
+            _save(tmp_path / part / name / "x.png", colour)
+    said: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    raw = read_folder(tmp_path, None, Listening())
+    assert raw.test is not None and raw.test.images.unique().tolist() == [3]
+    assert said == [f"passed over in {tmp_path}: val"]
+
+
+def test_classes_beside_a_part_are_refused(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "train")
+    _save(tmp_path / "bus" / "x.png")
+    with pytest.raises(UsageError, match=r"classes \(bus\) beside the part train"):
+        _read(tmp_path)
+
+
+def test_parts_that_measure_alone_are_no_classes(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "Test")
+    _two_classes(tmp_path / "val")
+    with pytest.raises(UsageError, match="no part to train on"):
+        _read(tmp_path)
+
+
 def test_numbers_are_classes_in_numeric_order(tmp_path: Path) -> None:
     for name in ("10", "9", "1"):
         _save(tmp_path / name / "a.png")

@@ -218,3 +218,48 @@ def test_suspects_cannot_vouch_for_themselves(tmp_path: Path) -> None:
     assert "3 of 13 trusted images are among the suspects, and are left out" in said
     with pytest.raises(UsageError, match="all trusted images are among the suspects"):
         load_suspects(DatasetSettings(path=str(path)), str(path))
+
+
+def _of_channels(path: Path, count: int, channels: int, first: int = 0) -> Path:
+    images = np.full((count, 4, 4, channels), first, np.uint8)
+    images[:, 0, 0] = np.arange(count)[:, None]
+    np.savez(path, x_train=images, y_train=np.array(["a", "b"])[np.arange(count) % 2])
+    return path
+
+
+@pytest.mark.parametrize(("suspects", "trusted"), [(3, 1), (1, 3)])
+def test_grey_trusted_images_fit_however_they_are_stored(tmp_path: Path, suspects: int, trusted: int) -> None:
+    data = _of_channels(tmp_path / "suspects.npz", 10, suspects)
+    known = _of_channels(tmp_path / "known.npz", 6, trusted, first=9)
+    found = load_suspects(DatasetSettings(path=str(data)), str(known)).trusted.images
+    assert found.shape == (6, suspects, 4, 4)
+    assert found[:, :, 0, 0].tolist() == [[i] * suspects for i in range(6)]
+
+
+def test_colour_does_not_fit_grey(tmp_path: Path) -> None:
+    data = _of_channels(tmp_path / "suspects.npz", 10, 1)
+    known = _of_channels(tmp_path / "known.npz", 6, 3)
+    with np.load(known) as arrays:
+        images, labels = arrays["x_train"].copy(), arrays["y_train"]
+    images[2, 1, 1, 0] = 255
+    np.savez(known, x_train=images, y_train=labels)
+    with pytest.raises(UsageError, match=r"trusted images are \[3, 4, 4\], the data's \[1, 4, 4\]"):
+        load_suspects(DatasetSettings(path=str(data)), str(known))
+
+
+def test_copies_on_both_sides_of_the_split_are_counted(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    load(_numbered(tmp_path), 0, progress=Listening())
+    assert not said
+    with np.load(tmp_path / "numbered.npz") as arrays:
+        images, labels = np.tile(arrays["x_train"], (3, 1, 1)), np.tile(arrays["y_train"], 3)
+    np.savez(tmp_path / "tripled.npz", x_train=images, y_train=labels)
+    found = load(DatasetSettings(name="tripled", path=str(tmp_path / "tripled.npz")), 0, progress=Listening())
+    twins = sum(key in _keys(found.train) for key in map(bytes, found.test.images.numpy().reshape(len(found.test), -1)))
+    assert twins > len(found.test) / 2
+    assert f"{twins} of {len(found.test)} test images are in the training set too: figures may flatter" in said

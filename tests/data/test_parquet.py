@@ -128,3 +128,23 @@ def test_without_pyarrow_the_message_names_the_extra(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r"pip install 'safedl\[parquet\]'"):
         _read(tmp_path / "mine.parquet")
+
+
+@pytest.mark.parametrize(
+    ("training", "measuring"),
+    [("digits_train", "digits_test"), ("training", "testing"), ("train/0000", "test/0000"), ("Train", "dev")],
+)
+def test_a_word_of_a_file_or_its_folder_tells_the_part(tmp_path: Path, training: str, measuring: str) -> None:
+    _write(tmp_path / f"{training}.parquet", range(8))
+    _write(tmp_path / f"{measuring}.parquet", range(8, 11))
+    raw = _read(tmp_path)
+    assert raw.test is not None
+    assert torch.equal(raw.train.images, _images(range(8))) and torch.equal(raw.test.images, _images(range(8, 11)))
+
+
+def test_a_table_about_images_is_not_the_data(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.png").write_bytes(_png(PIXELS[0]))
+    pq.write_table(pa.table({"file": ["cat/x.png"]}), tmp_path / "index.parquet")
+    assert _read(tmp_path).classes == ("cat", "dog")
