@@ -100,6 +100,7 @@ class Pane(Vertical):
         for box in boxes:  # None leaves it to the style sheet, which may hide a box
             box.styles.display = None if zoomed in (None, box) else "none"
             box.set_class(box is zoomed, "zoomed-box")
-        for group in self.query("Horizontal, Vertical").exclude("Box").exclude("Box *"):
+        groups = {node for box in boxes for node in box.ancestors if node is not self and self in node.ancestors}
+        for group in groups:  # rows and columns of boxes
             group.styles.display = None if zoomed is None or zoomed in group.walk_children() else "none"
             group.set_class(zoomed is not None, "zoomed-box")
