@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,46 @@ async def test_pictures_are_shades_without_colours(scanned: Workspace, monkeypat
         assert any(line.count("@") >= 4 for line in screen_text(app).splitlines())  # the patch, in four pictures
 
 
+async def test_all_detectors_of_a_suspect_can_be_read(workspace: Workspace) -> None:
+    add_scan(workspace, 3)
+    names = ("activation_clustering", "spectral_signatures", "confident_learning", "anomaly_detection", "strip")
+    found = [replace(s, detectors=names if s.index == 107 else s.detectors) for s in suspects(3)]
+    review.write_suspects(workspace.run_folder("scan-1"), found)
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("l")
+        await until(lambda: "anomaly_detection, strip" in screen_text(app))
+
+
 # --- deciding
+
+
+async def test_a_group_says_which_earlier_decisions_it_replaces_and_undoing_takes_the_word_back(
+    scanned: Workspace,
+) -> None:
+    async with app_on(scanned) as (app, pilot):
+        await review_of(app, pilot, "scan-1")
+        await pilot.press("space", "d", "g", "c", "d")  # the first suspect is kept, and of the same group
+        told = "group 0: 15 dropped, 1 earlier decision replaced; u takes it back"
+        await until(lambda: told in [n.message for n in app._notifications])
+        await pilot.press("u")
+        await until(lambda: not app._notifications)
+        await until(lambda: decided(scanned) == {100: "keep", 107: "drop"})
+
+
+async def test_decisions_of_the_command_line_are_shown_as_they_come(scanned: Workspace) -> None:
+    async with app_on(scanned) as (app, pilot):
+        pane = await review_of(app, pilot, "scan-1")
+        await pilot.press("l", "l", "c")
+        review.decide(scanned.results, "scan-1", {100: "drop", 107: "keep"})
+        await until(
+            lambda: "1 kept, 1 dropped" in screen_text(app) or (pane.notebook and len(pane.notebook.values) == 2)
+        )
+        await until(lambda: grid_of(app).place == 2 and "✗ drop" in screen_text(app))
+        assert pane.whole_group
+        await pilot.press("escape")
+        await until(lambda: "1 kept, 1 dropped, 0 relabelled" in screen_text(app))
 
 
 async def test_decisions_are_written_at_once_and_the_cursor_goes_on(scanned: Workspace) -> None:

@@ -16,10 +16,10 @@ from safedl.text import one_line
 from tui.panes.details import Scroll
 from tui.panes.takeout import ask_for_export
 from tui.services import review as service
-from tui.services.review import Findings, Notebook, Scan
+from tui.services.review import Notebook, Scan
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Box, Pane
-from tui.widgets.suspects import SuspectGrid, verdict_text
+from tui.widgets.suspects import About, SuspectGrid, verdict_text
 
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
@@ -31,10 +31,8 @@ A scan looks for poison in data that you were sent, or in a model that you downl
 suspects are taken as they are. What it finds is shown here, and you decide sample by sample.
 
   s   scan data of your own"""
-CLEAN = "No suspects: there is nothing to decide."
 T = TypeVar("T")
-Choose = Callable[[Suspect], Decision | None]
-"""What is decided about a suspect; None where nothing can be."""
+Choose = Callable[[Suspect], Decision | None]  # what is decided about a suspect; None where nothing can be
 
 
 class ReviewPane(Pane):
@@ -61,7 +59,6 @@ class ReviewPane(Pane):
     DEFAULT_CSS = """
     ReviewPane #verdict-box { height: 5; }
     ReviewPane #suspects-box { height: 1fr; }
-    ReviewPane #about { height: 2; }
     ReviewPane #message { height: 1fr; padding: 1 2; display: none; }
     ReviewPane #nothing { height: 1fr; padding: 1 2; display: none; }
     ReviewPane.-silent SuspectGrid, ReviewPane.-silent #about { display: none; }
@@ -83,6 +80,7 @@ what was dropped or is undecided."""
         self._notebooks: dict[str, Notebook] = {}
         """By scan. All that were opened are kept: some may hold decisions that could not be written yet."""
         self._wanted: str | None = None
+        self._stamp: object = None  # when the decisions that are shown were written
         self._looking = False
         """Whether the list is being searched: a decision made meanwhile would be about another suspect than meant."""
 
@@ -93,7 +91,7 @@ what was dropped or is undecided."""
             yield Static("", id="verdict", markup=False)
         with Box(title="Suspects", id="suspects-box"):
             yield SuspectGrid(id="grid")
-            yield Static("", id="about", markup=False)
+            yield About(id="about")
             yield Static("", id="message", markup=False)
 
     @property
@@ -115,9 +113,25 @@ what was dropped or is undecided."""
         self.action_reload()
 
     def tick(self) -> None:
-        """Show the first scan as soon as it has ended."""
+        """Show the first scan as soon as it has ended, and what the command line decides meanwhile."""
         if self.an_experiment_ended() and self.scan is None:
             self.action_reload()
+        if self.scan is not None and self._stamp != (stamp := service.stamp(self.frame.workspace, self.scan.uid)):
+            self._stamp = stamp
+            self._compare(self.scan.uid, stamp)
+
+    def _compare(self, uid: str, stamp: object) -> None:
+        """Read the decisions about a scan; show them if they are not those that were made here."""
+        notebook, changes = self._notebooks[uid], self._notebooks[uid].changes
+
+        def take(decisions: Mapping[int, Decision]) -> None:
+            mine = notebook.unwritten or notebook.changes != changes or notebook.values == decisions
+            if self._shows(uid) and not mine and stamp == service.stamp(self.frame.workspace, uid):
+                self.action_reload()
+
+        self.frame.ask(
+            self, "compare", partial(service.read_decisions, self.frame.workspace, uid), take, "read the decisions"
+        )
 
     def on_unmount(self) -> None:
         """Record what has been decided last; the app is being left."""
@@ -125,9 +139,7 @@ what was dropped or is undecided."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer decisions where there are suspects."""
-        if action in ("decide", "relabel", "group", "next", "choose_class"):
-            return self.grid.total > 0
-        return True
+        return self.grid.total > 0 or action not in ("decide", "relabel", "group", "next", "choose_class")
 
     # --- reading
 
@@ -139,7 +151,7 @@ what was dropped or is undecided."""
     def action_reload(self) -> None:
         """Read the scan again."""
         workspace, uid, notebooks = self.frame.workspace, self._wanted, list(self._notebooks.values())
-        changes = {of: notebook.changes for of, notebook in self._notebooks.items()}
+        changes = {of: book.changes for of, book in self._notebooks.items()}
 
         def read() -> Scan | None:
             service.write_all(notebooks)  # who decided has been told what failed, and it is tried again
@@ -164,13 +176,13 @@ what was dropped or is undecided."""
         ):
             notebook = self._notebooks[scan.uid] = service.open_notebook(self.frame.workspace, scan)
         if not self._shows(scan.uid):
-            self.grid.place = 0
-        self.scan, self._wanted, self.whole_group = scan, scan.uid, False
+            self.grid.place, self.whole_group = 0, False
+        self.scan, self._wanted = scan, scan.uid
         found = scan.findings
         verdict, *reasons = verdict_text(found).split("\n")
         self.query_one("#verdict-box", Box).title(verdict.plain, f"{scan.title} · {scan.uid}")
         self.query_one("#verdict", Static).update(Text("\n").join(reasons))
-        self._say_instead("" if found.suspects else CLEAN)
+        self._say_instead("" if found.suspects else "No suspects: there is nothing to decide.")
         read = partial(service.read_page, self.frame.workspace, scan)
         self.grid.show(found.suspects, scan.shape, found, notebook.values, read)
         self._tell()
@@ -196,9 +208,9 @@ what was dropped or is undecided."""
         shown, total = grid.shown, grid.total
         place = f"{shown.start + 1:,}–{shown.stop:,} of {total:,}" if shown else f"{total:,}"
         group = f" · WHOLE GROUP {grid.current.group}" if self.whole_group and grid.current else ""
-        keys = "+ - size   z zoom   u undo" if total else ""
-        self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", keys)
-        self.query_one("#about", Static).update(_about(grid.current, found) if grid.current else "")
+        title = f"Suspects · {place}{group}"
+        self.query_one("#suspects-box", Box).title(title, "+ - size   z zoom   u undo" if total else "")
+        self.query_one(About).show(grid.current, found)
         unwritten = next((uid for uid, other in self._notebooks.items() if other.problem), None)
         if notebook.problem:
             self.status = f"NOT WRITTEN: {one_line(notebook.problem)}"
@@ -265,9 +277,8 @@ what was dropped or is undecided."""
             changes = {index: d for index, d in changes.items() if d is not None or not skip_none}
             if self._shows(uid):
                 self.whole_group = False
+            self.frame.say(f"group {group}: {self._notebooks[uid].told(changes, word, len(members))}")
             self._note(uid, changes, place)
-            left = f"; {len(members) - len(changes)} look like no other class" if len(changes) < len(members) else ""
-            self.frame.say(f"group {group}: {len(changes):,} {word}{left}")
             if self._shows(uid):
                 self._go_next()
 
@@ -314,6 +325,7 @@ what was dropped or is undecided."""
         if notebook is None or place is None:
             self.frame.say("nothing to take back")
             return
+        self.frame.clear_notifications()  # they told of what holds no more
         self._write(notebook)
         self.grid.go(place)
 
@@ -386,15 +398,3 @@ what was dropped or is undecided."""
         """Copy the scan's uid."""
         if self.scan is not None:
             self.frame.copy(self.scan.uid)
-
-
-def _about(suspect: Suspect, found: Findings) -> Text:
-    """Return what is known of a suspect, in two lines."""
-    proposed = suspect.proposed_label
-    looks = f"looks like {found.class_name(proposed)}" if proposed is not None else "looks like no other class"
-    file = f" · {suspect.file}" if suspect.file else ""
-    head = f"#{suspect.index} given {found.class_name(suspect.given_label)}, {looks}{file}"
-    lines = head, f"group {suspect.group} · found by {', '.join(suspect.detectors)}"
-    text = Text("\n", no_wrap=True, overflow="ellipsis").join([Text(one_line(line)) for line in lines])
-    text.no_wrap, text.overflow = True, "ellipsis"
-    return text

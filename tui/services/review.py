@@ -95,6 +95,20 @@ def open_scan(workspace: Workspace, uid: str) -> Scan:
     return Scan(uid, title, findings(result), shape, review.read_decisions(workspace.results, uid))
 
 
+def read_decisions(workspace: Workspace, uid: str) -> dict[int, Decision]:
+    """Return the decisions about a scan as they are recorded. Raises `UsageError` if they cannot be read."""
+    return review.read_decisions(workspace.results, uid)
+
+
+def stamp(workspace: Workspace, uid: str) -> tuple[int, int] | None:
+    """Return what changes whenever decisions about a scan are recorded; None if there are none."""
+    try:
+        status = review.path_of(workspace.results, uid).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def newest_scans(workspace: Workspace, limit: int = CHOICES) -> list[RunRow]:
     """Return the completed scans, newest first; no store yet means none."""
     from safedl.store import connect, queries
@@ -223,8 +237,8 @@ class Notebook:
 
     @property
     def unwritten(self) -> bool:
-        """Whether decisions wait to be recorded."""
-        return bool(self._pending)
+        """Whether decisions wait to be recorded, or are being recorded."""
+        return bool(self._pending) or self._writing.locked()
 
     def write(self) -> None:
         """Record what has not been recorded yet; what fails is tried again with the next decision."""
@@ -241,6 +255,14 @@ class Notebook:
                 self.problem = str(error)
                 raise
             self.problem = ""
+
+    def told(self, changes: Mapping[int, Decision | None], word: str, members: int) -> str:
+        """Return what deciding about a group of so many `members` will do, in words; `word` says what then holds."""
+        replaced = sum(self.values.get(index, decision) != decision for index, decision in changes.items())
+        text = f"{len(changes):,} {word}"
+        text += f", {replaced:,} earlier decision{'s' * (replaced != 1)} replaced" if replaced else ""
+        text += f"; {members - len(changes):,} look like no other class" if len(changes) < members else ""
+        return f"{text}; u takes it back"
 
     def counts(self) -> dict[str, int]:
         """Return how many suspects are kept, dropped and relabelled."""

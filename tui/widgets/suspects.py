@@ -12,8 +12,10 @@ from rich.text import Text
 from textual import events
 from textual.binding import Binding, BindingType
 from textual.message import Message
+from textual.widgets import Static
 
 from safedl.review import Decision, Suspect
+from safedl.text import one_line
 from tui.services.review import Findings, Page
 from tui.states import look_of_decision, look_of_verdict, unicode_works
 from tui.widgets.lines import Lines
@@ -291,3 +293,30 @@ def verdict_text(found: Findings) -> Text:
     for sentence in found.limits:
         text.append(f"\n– {sentence}", style="dim")
     return text
+
+
+class About(Static):
+    """What is known of a suspect. It grows for those that many detectors found, and then stays so: what stands above
+    it would jump otherwise."""
+
+    DEFAULT_CSS = "About { height: 2; }"
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__("", markup=False, id=id)
+        self._lines = 2
+
+    def show(self, suspect: Suspect | None, found: Findings) -> None:
+        """Show the sample in one line, and its detectors in as many as they need."""
+        if suspect is None:
+            self.update("")
+            return
+        proposed, width = suspect.proposed_label, self.size.width or self.app.size.width  # not laid out yet
+        looks = f"looks like {found.class_name(proposed)}" if proposed is not None else "looks like no other class"
+        file = f" · {suspect.file}" if suspect.file else ""
+        head = Text(one_line(f"#{suspect.index} given {found.class_name(suspect.given_label)}, {looks}{file}"))
+        head.truncate(width, overflow="ellipsis")
+        rest = Text(one_line(f"group {suspect.group} · found by {', '.join(suspect.detectors)}"))
+        lines = [head, *rest.wrap(self.app.console, width)]
+        if len(lines) > self._lines:
+            self.styles.height = self._lines = len(lines)
+        self.update(Text("\n").join(lines))
