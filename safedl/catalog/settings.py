@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -98,7 +98,15 @@ class ScanSettings(Section):
 class AcceptanceSettings(Section):
     """What must hold for a go."""
 
-    max_residual_risk: Annotated[float, Field(ge=0, le=2)] = 0.5
-    max_asr: Annotated[float, Field(ge=0, le=1)] = 0.2
-    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.05
-    min_robust_accuracy: Annotated[float, Field(ge=0, le=1)] = 0.3
+    max_residual_risk: float = Field(
+        0.5, ge=0, le=2, description="Risk that an attack which worked may leave after its best defense."
+    )
+    max_asr: float = Field(
+        0.2, ge=0, le=1, description="Share of triggered images that may reach a backdoor's target after the defense."
+    )
+    max_accuracy_drop: float = Field(
+        0.05, ge=0, le=1, description="Accuracy on clean images that a defended model may lose against the clean one."
+    )
+    min_robust_accuracy: float = Field(
+        0.3, ge=0, le=1, description="Share of attacked images that must still be classified right after the defense."
+    )

@@ -235,6 +235,16 @@ async def test_an_attack_and_a_parameter_are_explained_in_full(workspace: Worksp
             await until(lambda f=field: f.description in right_of(app), seconds=5)  # type: ignore[misc]
 
 
+async def test_each_threshold_of_acceptance_says_what_it_means(workspace: Workspace) -> None:
+    own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "acceptance")
+        for text in ("its best defense.", "may reach a backdoor's target", "may lose against", "classified right"):
+            await until(lambda text=text: text in right_of(app))  # type: ignore[misc]
+            await pilot.press("j")
+
+
 async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: Workspace) -> None:
     path = own(workspace)
     async with app_on(workspace) as (app, pilot):
