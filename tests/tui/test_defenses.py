@@ -15,6 +15,7 @@ from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.services import plan_cost
 from tui.services.plan_cost import Cost, History
+from tui.services.questionnaire import ASKED, NewProfile
 
 EMPTY = "name: bare\ndataset: {name: digits}\nmodel: {name: cnn}\n"
 
@@ -72,6 +73,20 @@ async def test_the_recommendation_is_accepted(workspace: Workspace) -> None:
         assert next(p for p in pane.picks("attacks").picks if p.value == "label_flipping").mark == "R"
         await pilot.press("u")
         await until(lambda: list(chosen(path, "label_flipping")) == ["robust_loss"])
+
+
+async def test_a_new_profile_runs_all_that_apply_and_nobody_has_changed_that(workspace: Workspace) -> None:
+    answers = {q.id: q.values[0] for q in ASKED} | {"training_data_source": "mixed"}
+    path = NewProfile("fresh", answers).write(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        pane.show_attack("label_flipping")
+        await until(lambda: "this profile runs all that apply; a takes the 3" in screen_text(app))
+        assert "Changed from" not in screen_text(app) and "+ " not in screen_text(app)
+        assert {p.mark for p in pane.picks("attacks").picks} == {"A"}
+        await pilot.press("space")
+        await until(lambda: "Changed from the recommendation" in screen_text(app))
+        assert len(chosen(path, "label_flipping")) == 3
 
 
 async def test_what_was_measured_is_recommended(workspace: Workspace) -> None:

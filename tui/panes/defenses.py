@@ -171,6 +171,11 @@ plan."""
         names = [line for line in found if not line.startswith("~")]
         lines = [line for line in found if line.startswith("~")] + (["  ".join(names)] if names else [])
         lines = lines or ["nothing: this is the recommendation"]
+        everything = defending.runs_all(now, advised)
+        if everything:
+            lines = [f"this profile runs all that apply; a takes the {len(advised.names)} recommended"]
+        title = "Beside the recommendation" if everything else "Changed from the recommendation"
+        self.query_one("#changed-box", Box).title(title)
         if not advised.names:
             lines.insert(0, "nothing is recommended: the attack did not work here")
         self.query_one("#changed", Static).update(Text(printable("\n".join(lines))))
@@ -220,7 +225,7 @@ plan."""
             return f"{'not saved: ' if draft.unsaved else ''}{count}: {first.path}: {first.message}"
         attacks = drafts.attacks_of(draft)
         planned = sum(bool(defending.defending(draft, a).names) for a in attacks)
-        return f"{planned} of {len(attacks)} attacks have defenses · R recommended, C customised, – none"
+        return f"{planned} of {len(attacks)} attacks have defenses · R recommended, A all, C customised, – none"
 
     # --- what the keys do
 

@@ -37,9 +37,11 @@ class Defending:
     params: Mapping[str, Mapping[str, Any]]
 
     def mode(self, advised: Recommended) -> str:
-        """Return `R` for the recommendation as it is, `C` for anything else, `–` for nothing."""
+        """Return `R` for the recommendation, `A` for all that apply, `C` for anything else, `–` for nothing."""
         if not self.names:
             return "–"
+        if runs_all(self, advised):
+            return "A"
         return "R" if not differences(self, advised) else "C"
 
 
@@ -89,6 +91,12 @@ def differences(now: Defending, advised: Recommended) -> list[str]:
             if key not in fields or value != default:
                 lines.append(f"~ {name}.{key}  {value_text(default)} → {value_text(value)}")
     return lines
+
+
+def runs_all(now: Defending, advised: Recommended) -> bool:
+    """Return whether a choice is that of a new profile: all that apply with default parameters, more than advised."""
+    every = set(applicable(now.spec.name, advised))
+    return bool(advised.names) and set(now.names) == every > set(advised.names) and not now.params
 
 
 def changed_count(now: Defending, defense: str) -> int:

@@ -255,7 +255,8 @@ class Form(Vertical):
             text = f"! {error}" if error else f"{field.rule}default: {value_text(field.default)}"
             text += f"\n{field.description}"
         about = self.query_one("#about-field", Static)
-        about.styles.max_height = max(3, self.size.height - self.lines.count)  # rows that no field needs are its
+        height = self.size.height  # rows that no field needs are the text's, and half of all at least
+        about.styles.max_height = max(3, (height + 1) // 2, height - self.lines.count)
         about.update(Text(printable(text)))
 
     def on_resize(self) -> None:
