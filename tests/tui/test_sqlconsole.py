@@ -160,7 +160,7 @@ async def test_named_queries(filled: Workspace) -> None:
         await pilot.press(*" static_patch", "ctrl+j")
         await until(lambda: "rows ·" in message(console))
         assert console.answered is not None
-        assert "spectral_signatures" in {row[2] for row in console.answered.answer.rows}
+        assert "spectral_signatures" in {row[3] for row in console.answered.answer.rows}
 
 
 async def test_foreign_text_is_harmless_and_shown_whole(filled: Workspace) -> None:

@@ -13,7 +13,6 @@ from safedl.attacks.contract import AttackContext, Poisoning
 from safedl.attacks.selection import check_class, check_eligible, draw, poison_mask
 from safedl.catalog.attacks.poisoning import LabelFlippingParams
 from safedl.data.imageset import ImageSet
-from safedl.errors import UsageError
 
 
 def poison(data: ImageSet, params: LabelFlippingParams, context: AttackContext) -> Poisoning:
@@ -21,7 +20,7 @@ def poison(data: ImageSet, params: LabelFlippingParams, context: AttackContext) 
 
     Eligible are the source class (one_to_one), all but the target class (many_to_one) or all (fully_random, which
     gives any other class with equal chance). Classes that are not given are drawn. Raises `UsageError` for classes
-    that do not exist or are equal, and for a source class without samples.
+    that do not exist, and for a source class without samples.
     """
     source, target = _classes(params, context)
     if source is not None:
@@ -71,8 +70,6 @@ def _classes(params: LabelFlippingParams, context: AttackContext) -> tuple[int |
         target = _draw_class(context, other_than=source)
     if params.strategy == "one_to_one" and source is None:
         source = _draw_class(context, other_than=target)
-    if source == target:
-        raise UsageError(f"label_flipping.source_class: {source} is the target class too; name two different classes")
     return source, target
 
 
