@@ -200,10 +200,10 @@ class Workspace:
                 raise NotFoundError(f"no experiment in {self.results} yet; start one: safedl run digits")
             return known[-1]
         matches = [uid for uid in known if name in uid]
-        if len(matches) != 1:
-            found = "several: " + ", ".join(matches[:5]) if matches else "none"
-            raise NotFoundError(f"'{name}' does not name one experiment; there are {found}")
-        return matches[0]
+        if not matches:
+            last = f"the last one is {known[-1]}" if known else "none has been started yet"
+            raise NotFoundError(f"no experiment is named '{name}'; {last}")
+        return _only(name, matches, "experiments")
 
     def find(self, name: str) -> str:
         """Return the experiment or run that a uid or a part of one means. Raises `NotFoundError`."""
@@ -211,10 +211,9 @@ class Workspace:
         matches = [uid for uid in self.experiments() if name in uid] + runs
         if name in matches:
             return name
-        if len(matches) != 1:
-            found = "several: " + ", ".join(sorted(matches)[:5]) if matches else "none"
-            raise NotFoundError(f"'{name}' does not name one experiment or run; there are {found}")
-        return matches[0]
+        if not matches:
+            raise NotFoundError(f"no experiment or run is named '{name}'; see: safedl runs ls")
+        return _only(name, matches, "experiments or runs")
 
     def events(self, uid: str) -> list[Event]:
         """Return what has been said about an experiment or run so far."""
@@ -347,6 +346,14 @@ def _step_back(pid: int) -> None:
     with suppress(OSError):  # it has ended already, or priorities cannot be set here
         os.setpriority(os.PRIO_PROCESS, pid, NICENESS)
         Path(f"/proc/{pid}/autogroup").write_text(str(NICENESS))
+
+
+def _only(name: str, matches: Sequence[str], what: str) -> str:
+    """Return the one match for `name`. Raises `NotFoundError` if there are several."""
+    if len(matches) > 1:
+        listed = ", ".join(sorted(matches)[:5]) + ", ..." * (len(matches) > 5)
+        raise NotFoundError(f"'{name}' names {len(matches)} {what}; give more of the uid: {listed}")
+    return matches[0]
 
 
 def _defense_name(document: Mapping[str, Any]) -> str:

@@ -67,7 +67,7 @@ def test_decisions_are_written_and_taken_back(safedl: Safedl, scanned: Path) -> 
         (("scan-1", "--relabel", "7=cot"), 2, "no class 'cot'. Did you mean 'cat'?"),
         (("scan-1", "--relabel", "3"), 2, "no other class is proposed; name one: 3=CLASS"),
         (("base-1",), 2, "run base-1 is no scan"),
-        (("nothing",), 4, "'nothing' does not name one experiment or run"),
+        (("nothing",), 4, "no experiment or run is named 'nothing'; see: safedl runs ls"),
     ],
 )
 def test_what_cannot_be_decided_changes_nothing(

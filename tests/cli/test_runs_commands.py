@@ -39,6 +39,17 @@ def test_ls_takes_the_filter_language_and_an_order(safedl: Safedl) -> None:
 
 
 @pytest.mark.usefixtures("work")
+def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(safedl: Safedl, tmp_path: Path) -> None:
+    none = safedl("export", "nope", "--data", "out.npz")
+    assert none.code == 4 and "no experiment or run is named 'nope'; see: safedl runs ls" in none.err
+    follow(tmp_path, "e2", "started")
+    several = safedl("runs", "logs", "a")
+    assert several.code == 4 and "'a' names 4 experiments or runs; give more of the uid: attack, base" in several.err
+    assert "no experiment is named 'e3'; the last one is e2" in safedl("runs", "ls", "--experiment", "e3").err
+    assert "'e' names 2 experiments; give more of the uid: e1, e2" in safedl("resume", "e").err
+
+
+@pytest.mark.usefixtures("work")
 def test_rm_asks_and_deletes_nothing_without_a_yes(
     safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

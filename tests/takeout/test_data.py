@@ -207,7 +207,7 @@ def test_targets_that_are_taken_are_refused(place: Place, tmp_path: Path) -> Non
 def test_runs_that_cannot_be_exported_are_refused(place: Place, tmp_path: Path) -> None:
     target = tmp_path / "out.npz"
     cases = {
-        "no-such-run": (4, "none"),
+        "no-such-run": (4, "no experiment or run is named 'no-such-run'; see: safedl runs ls"),
         place.experiment: (4, "several runs to export"),
         "static_patch/perfect_removal": (2, "is a bound"),
     }
