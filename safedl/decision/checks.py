@@ -174,7 +174,7 @@ AUTOMATIC: dict[str, tuple[str, Callable[[ProfileFacts, AcceptanceSettings], Che
 
 def _largest(name: str, found: list[tuple[float, AttackOutcome]], limit: float) -> Check:
     if not found:
-        return Check("not applicable", f"no attack of the profile has a {name}")
+        return Check("not applicable", f"no attack of the profile has {'an' if name == 'ASR' else 'a'} {name}")
     over = [(value, o) for value, o in found if value > limit + ROUNDING]
     shown = sorted(over or [max(found, key=lambda pair: pair[0])], key=lambda pair: -pair[0])
     text = ", ".join(f"{value:.3f} ({o.risk.attack}, {_after(o)})" for value, o in shown)

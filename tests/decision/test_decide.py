@@ -126,6 +126,8 @@ def test_a_profile_that_was_never_run_is_blocked() -> None:
     assert item(decision, "threats_covered").status == "not applicable"
     assert item(decision, "attacks_run").status == "fail"
     assert item(decision, "runs_completed").status == "fail"
+    assert item(decision, "max_asr").detail == "no attack of the profile has an ASR"
+    assert item(decision, "residual_risk").detail == "no attack of the profile has a residual risk"
 
 
 def test_a_run_without_versions_blocks(facts: ProfileFacts) -> None:
