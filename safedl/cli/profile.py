@@ -79,7 +79,7 @@ def new(
     model: Annotated[str | None, typer.Option(help="A built-in model, or a module; else by the answers.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a profile of that name.")] = False,
 ) -> None:
-    """Write a profile from seven questions about the threats: suggested attacks, and defenses against them."""
+    """Write a profile from seven questions, and which of the suggested threats to cover: attacks and defenses."""
     from safedl.profile.load import check as check_document
     from safedl.profile.names import check_name
     from safedl.profile.save import dump, store
@@ -163,9 +163,11 @@ def _ask_one(number: int, question: Question) -> str:
     for index, choice in enumerate(question.choices, start=1):
         note(f"   {index}) {choice.value:<16} {choice.help}", hang=20)
     while True:
-        reply = typer.prompt("Number or name", err=True).strip()
+        # With an empty default: without one, the prompt would come again and nothing said why.
+        reply = typer.prompt("Number or name", default="", show_default=False, err=True).strip()
         if reply in question.values:
             return str(reply)
         if reply.isdecimal() and 1 <= int(reply) <= len(question.values):
             return question.values[int(reply) - 1]
-        note(f"choose a number from 1 to {len(question.values)}, or one of {', '.join(question.values)}")
+        needed = "" if reply else "an answer is needed: "
+        note(f"{needed}choose a number from 1 to {len(question.values)}, or one of {', '.join(question.values)}")

@@ -151,14 +151,26 @@ def test_new_refuses_names_that_are_paths(workspace: Workspace) -> None:
 
 def test_new_asks_on_a_terminal(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profile, "_on_terminal", lambda: True)
-    # numbers and names, one answer that is none, and one category taken out of the suggestions
-    replies = ["1", "targeted", "nonsense", "4", "3", "external_public", "1", "1", "data_poisoning, backdoor_attacks"]
+    # numbers and names, nothing at all, one answer that is none, and one category taken out of the suggestions
+    replies = [
+        "1",
+        "targeted",
+        "",
+        "nonsense",
+        "4",
+        "3",
+        "external_public",
+        "1",
+        "1",
+        "data_poisoning, backdoor_attacks",
+    ]
     result = call(profile.app, workspace, "new", "asked", input="\n".join(replies) + "\n")
     assert result.exit_code == 0, result.output
     written = load(workspace.root / "profiles" / "asked.yaml")
     assert written.threat_model["deployment_scenario"] == "api_public"
     assert written.threat_model["threat_categories"] == ["data_poisoning", "backdoor_attacks"]
-    assert "choose a number from 1 to 5" in result.stderr
+    assert result.stderr.count("choose a number from 1 to 5") == 2
+    assert result.stderr.count("an answer is needed: choose a number from 1 to 5") == 1
     assert "evasion_attacks: left out by choice" in result.stderr
 
 
