@@ -74,6 +74,7 @@ def _write(
             with _writing(model):
                 notes = takeout_model.write_model(model, classifier, takeout_model.describe(opened, classifier))
             _tell(stdout, takeout_model.files_of(model), notes)
+            note(how_to_load(model, classifier.shape))
         if data is None and indices is None:
             return
         found = takeout.read_data(opened, progress)
@@ -101,6 +102,19 @@ def _tell(stdout: TextIO, written: Sequence[Path], notes: Sequence[str] = ()) ->
         note(line)
     for path in written:
         print(path, file=stdout)
+
+
+def how_to_load(path: Path, shape: tuple[int, int, int]) -> str:
+    """Return in one line how an exported model is loaded, and which images (C, H, W) it takes."""
+    takes = f"float32 [N, {', '.join(map(str, shape))}] in [0, 1]"
+    if path.suffix == ".pt2":
+        return f'load: torch.export.load("{path}").module(); takes {takes}, any N, and gives logits'
+    if path.suffix == ".onnx":
+        return f'load: onnxruntime.InferenceSession("{path}"); "images" takes {takes}, any N, "logits" is the answer'
+    about = path.with_suffix(".json")
+    return (
+        f'load: safetensors.torch.load_file("{path}"); {about} says which network they are weights of; it takes {takes}'
+    )
 
 
 def find_run(workspace: Workspace, name: str, data: bool, model: bool) -> str:

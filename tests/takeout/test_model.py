@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from safedl.catalog import DEFENSES
 from safedl.catalog.settings import ModelSettings
+from safedl.cli.export import how_to_load
 from safedl.cli.run import saved_request
 from safedl.data.imageset import Dataset
 from safedl.defenses import load_wrap
@@ -278,3 +279,28 @@ def test_what_cannot_be_written_is_said_in_one_line(place: Place, tmp_path: Path
     assert place.export(DETECTOR, "--model", tmp_path / "a.safetensors").code == 0
     (tmp_path / "plain").write_text("")
     assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("m.pt2", 'load: torch.export.load("{}").module(); takes float32 [N, 1, 8, 8] in [0, 1]'),
+        ("m.safetensors", 'load: safetensors.torch.load_file("{}")'),
+    ],
+)
+def test_an_export_says_how_to_load_it(place: Place, tmp_path: Path, name: str, told: str) -> None:
+    answer = place.export(DETECTOR, "--model", tmp_path / name)
+    assert answer.code == 0 and told.format(tmp_path / name) in answer.err, answer
+    assert "float32 [N, 1, 8, 8]" in answer.err and "load" not in answer.out
+    if name.endswith(".safetensors"):
+        assert f"{tmp_path / 'm.json'} says which network" in answer.err
+    else:
+        answered = torch.export.load(tmp_path / name).module()(torch.rand(2, 1, 8, 8))
+        assert answered.shape == (2, 10)
+
+
+def test_how_to_load_an_onnx_file() -> None:
+    told = how_to_load(Path("m.onnx"), (3, 32, 32))
+    assert told.startswith(
+        'load: onnxruntime.InferenceSession("m.onnx"); "images" takes float32 [N, 3, 32, 32] in [0, 1]'
+    )
