@@ -33,7 +33,7 @@ def compare(
 ) -> None:
     """Rank the defenses of each attack, over all seeds in the store.
 
-    Without a choice, on the data set and model of the newest run.
+    Without a choice, on the data set and model of the newest defense.
     """
     from safedl.evaluation.comparison import compare as rank
     from safedl.store.results import results
@@ -42,6 +42,12 @@ def compare(
     metric = _metric(by)
     chosen = _selection(workspace, attack, profile, dataset, model)
     found = results(workspace.db, chosen, limit)
+    if chosen.dataset and not (attack or profile or dataset or model):
+        newest = "defense" if any(result.kind == "defense" for result in found) else "run"
+        note(
+            f"{chosen.dataset} / {chosen.model}, as in the newest {newest}; "
+            "choose others with --dataset, --model, --attack or --profile"
+        )
     rankings = rank(found, metric)
     if json:
         print_json([_document(r) for r in rankings])
@@ -78,7 +84,6 @@ def _selection(
     experiment = _experiment(workspace, profile) if profile else None
     if attack is None and profile is None and dataset is None and model is None and (cell := newest_cell(workspace.db)):
         dataset, model = cell
-        note(f"{dataset} / {model}, as in the newest run; choose others with --dataset, --model, --attack or --profile")
     return Selection(dataset, model, attack, experiment)
 
 

@@ -130,7 +130,7 @@ def test_compare_chooses_the_newest_cell_unless_told(work: Workplace, safedl: Sa
     ran(work, other, uid="e0", seeds=(0,))
     ran(work)
     said = safedl("compare")
-    assert "digits / cnn, as in the newest run" in said.err
+    assert "digits / cnn, as in the newest defense" in said.err
     assert "mnist" not in said.out
     assert "static_patch on digits / cnn" in said.out and "attack not effective" in said.out
     assert {r["dataset"] for r in json.loads(safedl("compare", "--attack", "static_patch", "--json").out)} == {

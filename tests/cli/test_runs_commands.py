@@ -50,6 +50,13 @@ def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(safedl: 
 
 
 @pytest.mark.usefixtures("work")
+def test_compare_without_any_defense_takes_the_newest_run(safedl: Safedl) -> None:
+    assert "digits / cnn, as in the newest defense" in safedl("compare").err
+    assert safedl("runs", "rm", "--yes", "random", "perfect", "clean").code == 0
+    assert "digits / cnn, as in the newest run" in safedl("compare").err
+
+
+@pytest.mark.usefixtures("work")
 def test_rm_asks_and_deletes_nothing_without_a_yes(
     safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
