@@ -24,7 +24,14 @@ ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name 
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
 Defenses = Annotated[list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the profile's: 0-2, or 0,3,7.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Stages at once (default: one per GPU; per core, up to 4).")]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Stages at once (default: one per GPU; per core, up to 4). They share the cores: another number may mean "
+        "other threads per stage, which are part of what a result is, and then stages are computed again.",
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything anew.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events as JSON Lines.")]
@@ -74,6 +81,7 @@ def plan(
     attack: Attacks = None,
     defense: Defenses = None,
     seeds: Seeds = None,
+    workers: Workers = None,
     device: Device = "auto",
     json: Annotated[bool, typer.Option("--json", help="Print an array of stages.")] = False,
 ) -> None:
@@ -84,7 +92,7 @@ def plan(
     workspace: Workspace = context.obj
     path = workspace.find_profile(profile)
     with data_only(), Preparation() as preparation:
-        request = _request(path, attack, defense, seeds, None, device, True, 1800, None)
+        request = _request(path, attack, defense, seeds, workers, device, True, 1800, None)
         prepared = prepare(workspace, request, preparation)
     rows = [
         {

@@ -99,6 +99,9 @@ def prepare(workspace: Workspace, request: Request, progress: Progress = SILENT)
         raise UsageError(f"profile '{profile.name}' cannot run yet: " + "; ".join(missing))
     uid = request.experiment or new_uid()
     lab, workers = open_lab(workspace, request, uid)
+    if workers < (request.workers or 0):
+        used = "1 core; 1 worker is" if workers == 1 else f"{workers} cores; {workers} workers are"
+        progress.log(f"--workers {request.workers}: this machine has {used} used")
     torch.set_num_threads(lab.threads)
     if request.scan:
         lab = lab.paced(progress)

@@ -203,12 +203,16 @@ def choose_devices(device: str) -> tuple[torch.device, ...]:
 
 
 def share_cores(workers: int | None, devices: Sequence[torch.device]) -> tuple[int, int]:
-    """Return the number of workers and the intra-op threads of each: workers x threads never exceeds the cores.
+    """Return the number of workers and the intra-op threads of each.
 
-    By default one worker per GPU, or per core up to four: small models gain more from a second stage than from a
-    second thread, and one thread per stage is not slowed down by a busy neighbour.
+    On the CPU workers x threads never exceeds the cores: of more workers only as many are used. By default one worker
+    per GPU, or per core up to four: small models gain more from a second stage than from a second thread, and one
+    thread per stage is not slowed down by a busy neighbour.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    on_gpu = devices[0].type == "cuda"
     if workers is None:
-        workers = len(devices) if devices[0].type == "cuda" else min(cores, 4)
+        workers = len(devices) if on_gpu else min(cores, 4)
+    if not on_gpu:
+        workers = min(workers, cores)
     return workers, max(1, cores // workers)
