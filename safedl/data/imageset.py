@@ -67,7 +67,7 @@ class Dataset:
     fingerprint: str
     """sha256 over the content of all three parts and the classes' names: two equal fingerprints are the same data."""
     files: tuple[str, ...] | None = None
-    """Paths of the training images from the data's folder, in order; None where they are not files or were split."""
+    """Paths of the training images from the data's folder, in order; None where they are not files of their own."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

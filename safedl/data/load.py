@@ -14,7 +14,7 @@ from safedl.cache import digest
 from safedl.catalog.settings import DatasetSettings
 from safedl.data import sources
 from safedl.data.imageset import Dataset, ImageSet, tensor_digest
-from safedl.data.split import hold_out, subset, trusted_counts
+from safedl.data.split import by_class, trusted_counts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Progress
@@ -41,19 +41,23 @@ def load(
     raw = sources.read(settings, folders, shape, progress)
     classes = _names(raw.classes)
     rng = torch.Generator().manual_seed(seed)
-    train, test = raw.train, raw.test
+    train, test, place = raw.train, raw.test, torch.arange(len(raw.train))  # `place`: of each image in `raw.train`
     if test is None:
         sizes = torch.bincount(train.labels).tolist()
-        train, test = hold_out(train, {c: round(TEST_FRACTION * n) for c, n in enumerate(sizes)}, rng)
+        taken = by_class(train.labels, {c: round(TEST_FRACTION * n) for c, n in enumerate(sizes)}, rng)
+        train, test, place = train.select(~taken), train.select(taken), place[~taken]
     if settings.subset:
-        train = subset(train, settings.subset, rng)
-    train, trusted = hold_out(train, trusted_counts(train.labels, settings.trusted_fraction), rng)
+        chosen = by_class(train.labels, dict.fromkeys(range(int(train.labels.max()) + 1), settings.subset), rng)
+        train, place = train.select(chosen), place[chosen]
+    taken = by_class(train.labels, trusted_counts(train.labels, settings.trusted_fraction), rng)
+    train, trusted, place = train.select(~taken), train.select(taken), place[~taken]
     if not len(train) or not len(test):
         raise UsageError(f"data set '{settings.name}' has too few images to split into training and test")
     for name, part in (("test", test), ("trusted", trusted)):
         if copies := int(_copies(part, train).sum()):
             progress.log(f"{copies} of {len(part)} {name} images are in the training set too: figures may flatter")
-    return Dataset(settings.name, classes, train, trusted, test, _fingerprint(classes, train, trusted, test))
+    files = tuple(raw.files[index] for index in place.tolist()) if raw.files else None
+    return Dataset(settings.name, classes, train, trusted, test, _fingerprint(classes, train, trusted, test), files)
 
 
 def load_suspects(

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from safedl.data.imageset import ImageSet
-
 TRUSTED_PER_CLASS = 20
 TRUSTED_CLASS_SHARE = 0.2
 
@@ -30,15 +28,3 @@ def trusted_counts(labels: Tensor, fraction: float) -> dict[int, int]:
         wanted = max(round(fraction * size), TRUSTED_PER_CLASS) if fraction else 0
         counts[label] = min(wanted, int(TRUSTED_CLASS_SHARE * size))
     return counts
-
-
-def hold_out(data: ImageSet, counts: dict[int, int], rng: torch.Generator) -> tuple[ImageSet, ImageSet]:
-    """Return `data` without the held-out samples, and the held-out ones."""
-    taken = by_class(data.labels, counts, rng)
-    return data.select(~taken), data.select(taken)
-
-
-def subset(data: ImageSet, per_class: int, rng: torch.Generator) -> ImageSet:
-    """Return at most `per_class` random samples of each class, in their order."""
-    counts = dict.fromkeys(range(int(data.labels.max()) + 1), per_class)
-    return data.select(by_class(data.labels, counts, rng))

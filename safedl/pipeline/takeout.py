@@ -7,10 +7,11 @@ import io
 import re
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ COLUMNS = ("index", "file", "given_label", "action", "new_label")
 A detector's list has `score` too.
 """
 LONGEST_NAME = 100
-"""Bytes of a class's folder: file systems take 255."""
+"""Bytes of the name of a class's folder, or of an image's file without its ending: file systems take 255."""
 
 
 @dataclass(frozen=True)
@@ -247,9 +248,11 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
         return ()
     names = folder_names(data.classes)
     with aside(path) as temporary:
-        _write_images(temporary / "train", data.kept, data.index.tolist(), names, progress)
+        files = file_names(data.index.tolist(), data.kept.labels.tolist(), data.files)
+        _write_images(temporary / "train", data.kept, files, names, progress)
         if len(data.test):
-            _write_images(temporary / "test", data.test, range(len(data.test)), names, progress)
+            files = file_names(range(len(data.test)), data.test.labels.tolist(), None)
+            _write_images(temporary / "test", data.test, files, names, progress)
     renamed = [f"'{old}' is '{new}'" for old, new in zip(data.classes, names, strict=True) if old != new]
     notes = [f"class names as folders: {', '.join(renamed)}"] if renamed else []
     if list(names) != sorted(names):
@@ -291,7 +294,7 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
 
     Raises `UsageError` for two classes that would share one, on file systems that ignore case too.
     """
-    names = tuple(_cut(re.sub(r"[^\w .+()-]", "_", name)).lstrip("._ ").rstrip(". ") for name in classes)
+    names = tuple(map(_harmless, classes))
     seen: dict[str, str] = {}
     for old, new in zip(classes, names, strict=True):
         if not new:
@@ -305,8 +308,30 @@ def folder_names(classes: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _cut(name: str) -> str:
-    return name.encode()[:LONGEST_NAME].decode(errors="ignore")
+def file_names(numbers: Sequence[int], labels: Sequence[int], files: Sequence[str] | None) -> list[str]:
+    """Return a name without ending for each image: as its file was called, or the image's number in the data.
+
+    What would have the name of another image of its class, on file systems that ignore case too, has its number added.
+    """
+    width = len(str(max(numbers)))
+    plain = [f"{number:0{width}d}" for number in numbers]
+    if files is None:
+        return plain
+    stems = [_harmless(PurePath(files[number]).stem) for number in numbers]
+    count = Counter((label, stem.lower()) for label, stem in zip(labels, stems, strict=True))
+    names = [
+        stem if stem and count[label, stem.lower()] == 1 else f"{stem}_{number}".lstrip("_")
+        for label, stem, number in zip(labels, stems, plain, strict=True)
+    ]
+    twins = Counter((label, name.lower()) for label, name in zip(labels, names, strict=True))
+    spoilt = {label for (label, _), times in twins.items() if times > 1}  # an added number made it another's name
+    return [number if label in spoilt else name for label, name, number in zip(labels, names, plain, strict=True)]
+
+
+def _harmless(name: str) -> str:
+    """Return a name without what a file system or a reader of folders could take amiss; it may be left empty."""
+    kept = re.sub(r"[^\w .+()-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+    return kept.lstrip("._ ").rstrip(". ")
 
 
 def _arrays(data: Data) -> dict[str, Any]:
@@ -324,15 +349,12 @@ def _pixels(images: Tensor) -> np.ndarray:
     return (images.squeeze(1) if images.shape[1] == 1 else images.movedim(1, -1)).contiguous().numpy()
 
 
-def _write_images(
-    root: Path, data: ImageSet, numbers: Sequence[int], names: tuple[str, ...], progress: Progress
-) -> None:
-    """Write `<class>/<number>.png`; the numbers are the positions in the data that the images were chosen from."""
+def _write_images(root: Path, data: ImageSet, files: Sequence[str], names: tuple[str, ...], progress: Progress) -> None:
+    """Write `<class>/<file>.png`."""
     for label in data.labels.unique().tolist():
         (root / names[label]).mkdir(parents=True)
-    width = len(str(max(numbers)))
     labels = data.labels.tolist()
-    for done, (pixels, label, number) in enumerate(zip(_pixels(data.images), labels, numbers, strict=True), start=1):
-        Image.fromarray(pixels).save(root / names[label] / f"{number:0{width}d}.png")
+    for done, (pixels, label, name) in enumerate(zip(_pixels(data.images), labels, files, strict=True), start=1):
+        Image.fromarray(pixels).save(root / names[label] / f"{name}.png")
         if done % 100 == 0 or done == len(data):
             progress.step(f"write {root.name}", done, len(data))

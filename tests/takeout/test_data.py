@@ -126,6 +126,16 @@ training: {{epochs: 2, precision: float32}}
     assert rows[50] == {"index": "50", "file": given.files[50], "given_label": "1", "action": "relabelled",
                         "new_label": "2"}  # fmt: skip
     assert rows[5]["action"] == "dropped" and rows[5]["new_label"] == ""
+    # A folder has the files' names; 5 and 50 show that classes are kept apart, and what was relabelled is told.
+    assert place.export(uid, "--data", tmp_path / "clean").code == 0
+    names = sorted(p.name for p in (tmp_path / "clean" / "train" / "no. 3").iterdir())
+    kept = [i for i in left if given.train.labels[i] == 1 and i != 50]
+    assert names == sorted(f"{Path(given.files[i]).stem}.png" for i in kept)
+    moved = Path(given.files[50]).stem
+    again = read_folder(tmp_path / "clean", None, SILENT)
+    assert again.files is not None and again.test is None and len(again.train) == len(left)
+    sevens = [name for name in again.files if name.startswith("train/no. 7/")]
+    assert f"train/no. 7/{moved}_{50:03d}.png" in sevens or f"train/no. 7/{moved}.png" in sevens
     # Data that has changed since is not what the decisions are about.
     next((tmp_path / "pictures" / "no. 1").glob("*.png")).unlink()
     answer = place.export(uid, "--data", tmp_path / "again.npz")
@@ -168,6 +178,40 @@ def test_colour_images_and_sources_survive(tmp_path: Path) -> None:
     assert "'T-shirt/top' is 'T-shirt_top'" in names and "numbered by their names" in order
     folder = read_folder(tmp_path / "images", None, SILENT)
     assert folder.classes == ("T-shirt_top", "cat") and torch.equal(folder.train.images, images[[1, 3, 5, 0, 2]])
+
+
+def test_images_keep_the_names_of_their_files() -> None:
+    files = ["train/7/img0222.png", "a/cat.JPG", "b/Cat.png", "x/\x1b.png", "y/_.png", "z/cat_1.png"]
+    assert takeout.file_names(range(6), [0, 1, 1, 0, 1, 0], files) == ["img0222", "cat_1", "Cat_2", "3", "4", "cat_1"]
+    assert takeout.file_names([1, 2, 5], [0, 0, 0], files) == ["1", "2", "5"]  # cat_1 is another's name
+    assert takeout.file_names([1, 10], [0, 1], None) == ["01", "10"]
+
+
+def test_a_run_on_a_folder_exports_its_names_and_parts(tmp_path: Path, digits: Dataset) -> None:
+    for label in range(3):
+        (tmp_path / "pictures" / str(label)).mkdir(parents=True)
+        for index in (digits.train.labels == label).nonzero().flatten()[:30].tolist():
+            pixels = digits.train.images[index, 0].numpy()
+            Image.fromarray(pixels).save(tmp_path / "pictures" / str(label) / f"img{index:04d}.png")
+    profile = f"""
+name: own
+dataset: {{path: "{tmp_path / "pictures"}", subset: 15}}
+model: {{name: mlp, params: {{hidden_size: 16}}}}
+training: {{epochs: 1, precision: float32}}
+attack_overrides: {{data_poisoning: {{label_flipping: {{flip_rate: 0.2, target_class: 1}}}}}}
+"""
+    place = drive_profile(tmp_path, profile)
+    options = ("--data", tmp_path / "out", "--indices", tmp_path / "out.csv")
+    assert place.export("baseline", *options).code == 0
+    raw = read_folder(tmp_path / "out", None, SILENT)
+    original = read_folder(tmp_path / "pictures", None, SILENT)
+    assert original.files is not None and raw.files is not None and raw.test is not None
+    # each name stands for the image that it had before, and the listed files are those that are there
+    where = {name: index for index, name in enumerate(original.files)}
+    chosen = [where[name.removeprefix("train/")] for name in raw.files]
+    assert torch.equal(raw.train.images, original.train.images[chosen]) and len(chosen) == 36
+    assert sorted(r["file"] for r in _rows(tmp_path / "out.csv")) == sorted(original.files[i] for i in chosen)
+    assert len(raw.test) == 24
 
 
 @pytest.mark.parametrize(
