@@ -122,7 +122,7 @@ def check_answers(answers: Mapping[str, Any], origin: str) -> dict[str, str]:
             checked[question.id] = str(answer)
             continue
         said = "no answer" if answer is None else f"{str(answer)[:60]!r} is no answer"
-        hint = nearest(str(answer), question.values)
+        hint = "" if answer is None else nearest(str(answer), question.values)
         problems.append(f"{origin}: {question.id}: {said}; choose one of {', '.join(question.values)}.{hint}")
     if problems:
         raise UsageError("\n".join(problems))

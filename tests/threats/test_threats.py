@@ -70,13 +70,16 @@ def test_any_answers_suggest_the_union_in_order_each_once_with_its_reason() -> N
 
 def test_check_answers_reports_every_mistake() -> None:
     with pytest.raises(UsageError) as caught:
-        check_answers({**HARMLESS, "model_access": "whitebox", "attack_goal": None}, "a.yaml")
-    first, second = str(caught.value).splitlines()
+        check_answers(
+            {**HARMLESS, "model_access": "whitebox", "attack_goal": None, "interface_exposed": None}, "a.yaml"
+        )
+    first, second, third = str(caught.value).splitlines()
     assert first.startswith(
         "a.yaml: model_access: 'whitebox' is no answer; choose one of white-box, gray-box, black-box."
     )
     assert first.endswith("Did you mean 'white-box'?")
     assert second == "a.yaml: attack_goal: no answer; choose one of targeted, untargeted."
+    assert third == "a.yaml: interface_exposed: no answer; choose one of api, local_app, sdk, none."
     assert check_answers({**HARMLESS, "extra": 1}, "a.yaml") == HARMLESS
 
 
