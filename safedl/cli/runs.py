@@ -15,7 +15,7 @@ from safedl.workspace import Workspace
 if TYPE_CHECKING:
     from safedl.store.records import RunRow
 
-app = typer.Typer(help="Runs: list, show, follow, cancel.", no_args_is_help=True)
+app = typer.Typer(help="Runs: list, show, follow, cancel, delete.", no_args_is_help=True)
 
 SHOWN_METRICS = ("clean_accuracy", "asr", "adversarial_accuracy", "tpr", "fpr", "seconds")
 SPARE = (

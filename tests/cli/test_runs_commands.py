@@ -56,6 +56,10 @@ def test_compare_without_any_defense_takes_the_newest_run(safedl: Safedl) -> Non
     assert "digits / cnn, as in the newest run" in safedl("compare").err
 
 
+def test_the_help_of_runs_names_all_that_it_does(safedl: Safedl) -> None:
+    assert "list, show, follow, cancel, delete" in safedl("runs", "--help").out
+
+
 @pytest.mark.usefixtures("work")
 def test_rm_asks_and_deletes_nothing_without_a_yes(
     safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
