@@ -20,6 +20,14 @@ def test_a_planted_cluster_is_split_off_and_the_other_classes_are_left_alone() -
     assert result.scores[case.mask].min() > result.scores[~case.mask].median()
 
 
+def test_trusted_images_are_scored_as_sound_images_of_their_class_are() -> None:
+    case = planted(poison=80)
+    result = detect(case.scenario, PAPER)
+    assert result.reference is not None and result.reference.max() > 0
+    sound, known = case.scenario.data.labels != 1, case.scenario.trusted.labels != 1
+    assert float(result.reference[known].mean()) == pytest.approx(float(result.scores[sound].mean()), abs=0.05)
+
+
 def test_the_poison_may_be_the_larger_cluster() -> None:
     case = planted(poison=260)
     result = detect(case.scenario, PAPER)
@@ -40,6 +48,15 @@ def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: floa
     features[:small] += apart / np.sqrt(10)
     _, _, clusters = split_class(features, None, 2, seed=0)
     assert any(cluster["suspicious"] for cluster in clusters) == suspicious
+
+
+def test_clusters_that_are_not_apart_are_natural_even_if_trusted_images_keep_to_one() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 5)) * np.array([1.8, 1, 1, 1, 1])
+    trusted = rng.normal(size=(60, 5)) * np.array([0.5, 1, 1, 1, 1]) - np.array([4.0, 0, 0, 0, 0])
+    _, _, clusters = split_class(features, trusted, 2, seed=0)
+    assert any(cluster["trusted_share"] == 0.0 for cluster in clusters)
+    assert not any(cluster["suspicious"] for cluster in clusters)
 
 
 def test_literal_removes_the_smallest_cluster_even_without_poison() -> None:

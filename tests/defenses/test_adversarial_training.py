@@ -12,7 +12,15 @@ from safedl.cache import ArtifactCache
 from safedl.catalog.defenses.evasion import AdversarialTrainingParams
 from safedl.data.imageset import Dataset
 from safedl.defenses import adversarial_training
-from safedl.defenses.adversarial_training import craft, divergence, evaluating, objective, trades_objective, train
+from safedl.defenses.adversarial_training import (
+    craft,
+    divergence,
+    evaluating,
+    objective,
+    step_size,
+    trades_objective,
+    train,
+)
 from safedl.defenses.contract import Scenario
 from safedl.models.classifier import Classifier
 from safedl.models.dropout import SeededDropout
@@ -59,6 +67,19 @@ def test_crafted_images_stay_in_budget_and_statistics_as_they_were(
     assert made.min() >= 0 and made.max() <= 1
     assert 0.09 < (made - images).abs().max() <= 0.1 + 1e-6
     assert loss > F.cross_entropy(clean_model(images), labels)
+
+
+def test_crafting_begins_where_it_is_told_within_the_budget(digits: Dataset, clean_model: Classifier) -> None:
+    images, _ = batch(digits)
+    params = AdversarialTrainingParams(attack_type="pgd", epsilon=0.1, alpha=1e-9, num_steps=1)
+    made = craft(clean_model, images, torch.full_like(images, 0.5), lambda z: z.sum(), params)
+    assert torch.allclose(made, (images + 0.1).clamp(0, 1), atol=1e-6)
+
+
+def test_steps_are_the_papers_unless_given() -> None:
+    assert step_size(AdversarialTrainingParams(attack_type="fgsm", epsilon=0.2)) == pytest.approx(0.25)
+    assert step_size(AdversarialTrainingParams(attack_type="pgd", epsilon=0.2, num_steps=5)) == pytest.approx(0.1)
+    assert step_size(AdversarialTrainingParams(attack_type="pgd", epsilon=0.2, alpha=0.03)) == 0.03
 
 
 def test_trades_without_weight_is_cross_entropy(digits: Dataset, clean_model: Classifier) -> None:

@@ -39,6 +39,11 @@ def test_the_robust_cut_ignores_a_tail() -> None:
     assert 1 < robust_cut(values) < 5
 
 
+def test_the_robust_cut_of_normal_values_lies_at_three_deviations() -> None:
+    values = torch.randn(100_001, generator=torch.Generator().manual_seed(0))
+    assert robust_cut(values) == pytest.approx(3.0, abs=0.05)
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_backdoored_digits(backdoored: Backdoored, kind: AnomalyType) -> None:
     result = detect(backdoored.scenario, AnomalyDetectionParams(type=kind))

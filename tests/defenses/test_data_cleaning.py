@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from safedl.catalog.defenses.poisoning import DataCleaningParams
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses.contract import Scenario
 from safedl.defenses.data_cleaning import (
     Evidence,
+    _cross_fit,
     detect,
     highest_in_class,
     label_counts,
@@ -18,6 +23,7 @@ from safedl.defenses.data_cleaning import (
     trusted_z,
 )
 from safedl.errors import UsageError
+from safedl.models.classifier import Classifier
 from safedl.training import predict
 from tests.defenses import flips
 
@@ -63,6 +69,35 @@ def test_z_scores_are_relative_to_trusted_losses_of_the_class() -> None:
     reference = predict.sample_losses(trusted[0, :2], known[:2])
     expected = (predict.sample_losses(logits, labels) - reference.mean()) / reference.std(correction=0)
     assert trusted_z(Evidence(logits, trusted), labels, known).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+class Remembering(nn.Module):
+    """Answers 1 to the images that it was trained on, and 0 to all others."""
+
+    def __init__(self, data: ImageSet) -> None:
+        super().__init__()
+        self.known = data.images.flatten(1).float() / 255
+        self.head = nn.Linear(2, 10, bias=False)
+        self.head.weight.data = torch.eye(10)[:, :2]
+
+    def forward(self, images: Tensor) -> Tensor:
+        known = (images.flatten(1).unsqueeze(1) == self.known).all(2).any(1)
+        logits: Tensor = self.head(F.one_hot(known.long(), 2).float())
+        return logits
+
+
+class Recalling(Scenario):
+    def fit(self, data: ImageSet, **_: Any) -> Classifier:
+        return Classifier(Remembering(data), [0.0], [1.0], (1, 8, 8))
+
+
+def test_no_sample_is_judged_by_a_model_that_has_seen_it(digits: Dataset) -> None:
+    scene = flips.scenario(digits, digits.train.labels)
+    few = digits.train.select(torch.arange(90))
+    recalling = Recalling(few, few, scene.classes, scene.model, scene.bench)
+    evidence = _cross_fit(recalling, torch.ones(90, dtype=torch.bool), 3, "first")
+    assert not evidence.logits.argmax(1).any()
+    assert evidence.trusted.argmax(2).sum(1).tolist() == [60, 60, 60]  # as each of the models has seen 60 of the 90
 
 
 @pytest.mark.parametrize(("kind", "rate"), [("many_to_one", 0.4), ("random", 0.2)])

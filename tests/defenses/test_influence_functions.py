@@ -68,6 +68,31 @@ def test_conjugate_gradients_against_the_exact_inverse() -> None:
     assert (found - exact).norm() < 1e-3 * exact.norm()
 
 
+def test_classes_count_alike_however_large_the_loss_on_them_is(mislabelled: Scenario, clean_model: Classifier) -> None:
+    """The harm is the gradient's share along that of the class which the sample looks like."""
+    few, trusted = mislabelled.data.select(torch.arange(6)), mislabelled.trusted
+    found = detect(replace(mislabelled, data=few), InfluenceFunctionsParams(method="grad_influence"))
+    logits = mislabelled.bench.predict(clean_model, few.images)
+    rivals = logits.scatter(1, few.labels.unsqueeze(1), -torch.inf).argmax(1)
+    for position, rival in enumerate(rivals.tolist()):
+        own = mean_gradient(clean_model, few.select(torch.tensor([position])), CPU)
+        judge = mean_gradient(clean_model, trusted.select(trusted.labels == rival), CPU)
+        product = sum(float((own[name] * judge[name]).sum()) for name in own)
+        length = sum(float(gradient.square().sum()) for gradient in judge.values()) ** 0.5
+        assert found.scores[position].item() == pytest.approx(-product / length, rel=5e-3, abs=1e-5)
+
+
+def test_each_half_of_the_trusted_images_is_judged_by_the_other(mislabelled: Scenario) -> None:
+    params, trusted = InfluenceFunctionsParams(method="grad_influence"), mislabelled.trusted
+    half = torch.randperm(len(trusted), generator=mislabelled.rng("influence halves")) % 2 == 0
+    one, other = trusted.select(half), trusted.select(~half)
+    few = replace(mislabelled, data=mislabelled.data.select(torch.arange(6)))
+    harms = [detect(replace(few, trusted=a, data=b), params).scores for a, b in ((one, other), (other, one))]
+    reference = detect(few, params).reference
+    assert reference is not None
+    assert torch.allclose(reference, torch.cat(harms), atol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["grad_influence", "hessian_inverse"])
 def test_wrong_labels_do_harm(digits: Dataset, mislabelled: Scenario, method: str) -> None:
     found = detect(mislabelled, InfluenceFunctionsParams(method=method))

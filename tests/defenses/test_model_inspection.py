@@ -11,7 +11,7 @@ from safedl.catalog.defenses.backdoor import ModelInspectionParams
 from safedl.defenses import reversed_trigger
 from safedl.defenses.contract import Scenario
 from safedl.defenses.model_inspection import diagnose
-from safedl.defenses.reversed_trigger import anomaly, find_small_triggers, judge_sizes
+from safedl.defenses.reversed_trigger import ReversedTriggers, anomaly, find_small_triggers, judge_sizes
 from safedl.errors import UsageError
 from tests.defenses.conftest import Backdoored
 
@@ -63,6 +63,23 @@ def test_triggers_are_searched_once_for_all_that_ask(
         assert found.suspicious == alone.suspicious
         assert torch.equal(found.triggers.patterns, alone.triggers.patterns)
         assert torch.equal(found.reference_sizes, alone.reference_sizes)
+
+
+def test_triggers_found_on_other_trusted_images_are_not_taken(
+    clean_scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def reverse(scenario: Scenario, phase: str) -> ReversedTriggers:
+        asked.append(len(scenario.trusted))
+        return ReversedTriggers(torch.zeros(10, 1, 8, 8), torch.zeros(10, 1, 8, 8), torch.linspace(0.1, 0.2, 10))
+
+    monkeypatch.setattr(reversed_trigger, "reverse_triggers", reverse)
+    scene = replace(clean_scenario, bench=replace(clean_scenario.bench, cache=ArtifactCache(tmp_path)))
+    fewer = replace(scene, trusted=scene.trusted.select(torch.arange(50)))
+    for each in (scene, scene, fewer, fewer):
+        find_small_triggers(each)
+    assert asked == [len(scene.trusted)] * 2 + [50] * 2  # for the model, and for the one it is compared with
 
 
 def test_layer_statistics_are_those_of_the_weights(clean_scenario: Scenario) -> None:

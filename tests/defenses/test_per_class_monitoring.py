@@ -57,9 +57,10 @@ def test_names_the_class_that_labels_were_flipped_to(digits: Dataset) -> None:
 
 
 def test_no_alarm_on_clean_data(clean_scenario: Scenario) -> None:
-    found = diagnose(clean_scenario, PerClassMonitoringParams())
+    found = diagnose(clean_scenario, PerClassMonitoringParams(std_threshold=2.0))
     assert not found.suspicious
     assert found.details["flagged_classes"] == []
+    assert found.details["threshold"] == corrected(2.0, 2 * 10)  # two statistics of ten classes
 
 
 def test_literal_flags_below_mean_minus_deviations(clean_scenario: Scenario) -> None:

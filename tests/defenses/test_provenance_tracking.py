@@ -10,6 +10,7 @@ from torch import Tensor
 
 from safedl.catalog.defenses.poisoning import ProvenanceTrackingParams
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses import provenance_tracking
 from safedl.defenses.contract import Scenario
 from safedl.defenses.provenance_tracking import RIDGE, RidgeProbe, detect, segment_means
 from safedl.errors import UsageError
@@ -64,6 +65,37 @@ def test_leaves_clean_data_alone(digits: Dataset, clean_model: Classifier, granu
     params = ProvenanceTrackingParams(granularity=granularity)
     found = detect(scene_with(digits, clean_model), params)
     assert found.flagged.float().mean() <= 0.02
+
+
+def test_the_rate_of_false_alarms_is_that_of_all_segments_together(
+    digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance_tracking, "FALSE_ALARM", 10.0)  # of twenty: half of the segments are above
+    harms, cut = provenance_tracking._harms(
+        scene_with(digits, clean_model), clean_model, torch.arange(len(digits.train)) % 20
+    )
+    assert cut == pytest.approx(float(harms.median()))
+
+
+def test_each_half_of_the_trusted_images_tries_the_probe_of_the_other(
+    digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[tuple[Tensor, Tensor]] = []
+
+    class Watched(RidgeProbe):
+        def __init__(self, features: Tensor, labels: Tensor, num_classes: int) -> None:
+            super().__init__(features, labels, num_classes)
+            self.features = features
+
+        def error(self, weights: Tensor, features: Tensor, labels: Tensor) -> float:
+            tried.append((self.features, features))
+            return super().error(weights, features, labels)
+
+    monkeypatch.setattr(provenance_tracking, "RidgeProbe", Watched)
+    detect(scene_with(digits, clean_model), ProvenanceTrackingParams(granularity="batch", batch_size=400))
+    assert len({asked.numpy().tobytes() for _, asked in tried}) == 2
+    for learned, asked in tried:
+        assert len(torch.cat([learned, asked]).unique(dim=0)) == len(digits.trusted.images.flatten(1).unique(dim=0))
 
 
 def test_finds_a_bad_batch(digits: Dataset, clean_model: Classifier) -> None:

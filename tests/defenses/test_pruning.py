@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from safedl.catalog.defenses.backdoor import PruningParams
-from safedl.defenses import units
+from safedl.defenses import pruning, units
 from safedl.defenses.contract import Scenario
 from safedl.defenses.pruning import TOLERANCE, repair
+from safedl.defenses.reversed_trigger import ReversedTriggers, SmallTriggers
 from tests.defenses.conftest import Backdoored
 
 
@@ -28,6 +29,17 @@ def test_backdoored_digits(backdoored: Backdoored) -> None:
     assert backdoored.success(result.model) <= 0.3
     assert backdoored.accuracy(result.model) >= backdoored.accuracy(backdoored.scenario.model) - 0.05
     assert all(torch.equal(v, before[k]) for k, v in backdoored.scenario.model.state_dict().items())
+
+
+def test_channels_that_cost_too_much_accuracy_stay(
+    backdoored: Backdoored, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    trigger, sizes = backdoored.trigger, torch.full((10,), 0.1)
+    triggers = ReversedTriggers(trigger.pattern.expand(10, 1, 8, 8), trigger.mask.expand(10, 1, 8, 8), sizes)
+    found = SmallTriggers([backdoored.target], triggers, sizes, sizes, sizes)
+    monkeypatch.setattr(pruning, "find_small_triggers", lambda _scenario: found)
+    monkeypatch.setattr(pruning, "TOLERANCE", -1.0)  # whatever is pruned costs too much
+    assert repair(backdoored.scenario, PruningParams()).details["num_neurons_pruned"] == 0
 
 
 def test_dormant_channels_go_first(clean_scenario: Scenario) -> None:

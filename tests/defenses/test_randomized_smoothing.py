@@ -61,6 +61,16 @@ def test_no_certificate_for_wrong_or_undecided_answers() -> None:
     assert radii[1:].tolist() == [-1.0, -1.0]
 
 
+def test_no_noise_is_used_twice_for_certificates() -> None:
+    model, asked = plane(), []
+    smoothed = SmoothedClassifier(model, params(num_samples=200, certify_samples=300))
+    hook = smoothed.net.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0].flatten(1)))
+    smoothed.certified_radii(at_distance(model, torch.tensor([0.1, 0.1])), torch.ones(2, dtype=torch.int64))
+    hook.remove()
+    copies = torch.cat(asked)
+    assert len(copies) == len(copies.unique(dim=0)) == 2 * (200 + 300)
+
+
 def test_clopper_pearson_in_closed_form() -> None:
     # All of n votes: the bound is alpha^(1/n).
     assert certified_radius(100, 100, 0.5, 0.001) == pytest.approx(0.5 * NORMAL.inv_cdf(0.001 ** (1 / 100)))

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from safedl.catalog.defenses.poisoning import RobustLossParams
 from safedl.data.imageset import Dataset
 from safedl.defenses.robust_loss import train
+from safedl.progress import Progress
 from tests.defenses import flips
 
 
@@ -36,6 +39,20 @@ def test_the_bare_loss_takes_the_whole_recipe(digits: Dataset) -> None:
 
     same = scene.fit(scene.data, loss=generalized_cross_entropy(0.7))
     assert all(torch.equal(a, b) for a, b in zip(trained.model.parameters(), same.parameters(), strict=True))
+
+
+def test_warmup_is_part_of_the_recipes_epochs(digits: Dataset) -> None:
+    epochs: list[int] = []
+
+    class Counting(Progress):
+        def metric(self, name: str, step: int, value: float) -> None:
+            if name == "train.loss":
+                epochs.append(step)
+
+    scene = flips.scenario(digits, digits.train.labels)
+    few = replace(scene, data=scene.data.select(torch.arange(64)), bench=replace(scene.bench, progress=Counting()))
+    assert train(few, RobustLossParams(warmup=0.5)).details["warmup_epochs"] == 6
+    assert epochs == [*range(1, 7), *range(1, 7)]
 
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.6), (2, 0.9)])

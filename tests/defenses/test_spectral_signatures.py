@@ -52,10 +52,11 @@ def test_without_trusted_data_a_fixed_share_of_every_class_goes(variant: str) ->
 
 
 def test_threshold_bounds_what_is_removed() -> None:
-    case = planted(poison=60)
-    loose = detect(case.scenario, PAPER).flagged
+    case = planted(poison=120)
+    loose = detect(case.scenario, SpectralSignaturesParams(threshold=0.0)).flagged
     strict = detect(case.scenario, SpectralSignaturesParams(threshold=0.999)).flagged
     assert not (strict & ~loose).any()
+    assert 0 < strict.sum() < loose.sum()
 
 
 def test_backdoored_digits(backdoored: Backdoored) -> None:

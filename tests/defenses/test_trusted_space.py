@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safedl.defenses.trusted_space import Whitening, foreign, judge_scores, minimum_error_cut
+from safedl.defenses.trusted_space import (
+    Whitening,
+    decide,
+    foreign,
+    judge_scores,
+    minimum_error_cut,
+    scores_by_class,
+)
+from tests.defenses.conftest import FeatureScenario, planted
 
 
 def test_whitening_makes_the_spread_within_classes_even() -> None:
@@ -43,3 +51,20 @@ def test_a_class_without_poison_is_not_suspicious() -> None:
     rng = torch.Generator().manual_seed(2)
     scores, trusted = torch.randn(2, 300, generator=rng).square() + 0.1
     assert not judge_scores(scores, trusted[:30]).suspicious
+
+
+def test_trusted_images_are_scored_as_images_of_the_same_kind_are() -> None:
+    """By a whitening that has not seen them: their own would make them look too near."""
+    scores, trusted = scores_by_class(planted(poison=0).scenario, lambda _space: lambda x, _label: x.square().sum(1))
+    assert float(trusted.mean()) == pytest.approx(float(scores.mean()), rel=0.05)
+
+
+def test_what_is_flagged_lies_above_the_quantile_of_trusted_scores() -> None:
+    rng = torch.Generator().manual_seed(0)
+    low = torch.exp(0.3 * torch.randn(289, generator=rng))
+    scores = torch.cat([low[:200], 20 * low[200:260]])
+    trusted = torch.cat([low[260:], torch.tensor([20.0])])  # one stray among the poison
+    nowhere = [torch.zeros(count, dtype=torch.int64) for count in (260, 30)]
+    scenario = FeatureScenario(scores.unsqueeze(1), nowhere[0], trusted.unsqueeze(1), nowhere[1])
+    assert decide(scenario, scores, trusted).flagged.sum() == 60
+    assert torch.equal(decide(scenario, scores, trusted, quantile=1.0).flagged, scores > 20)

@@ -56,6 +56,17 @@ def test_switched_off_channels_give_nothing(clean_scenario: Scenario) -> None:
     assert silent.nonzero().flatten().tolist() == dead.tolist()
 
 
+def test_gates_are_gone_with_their_context(clean_scenario: Scenario) -> None:
+    model, images = clean_scenario.model, clean_scenario.trusted.images[:20].float() / 255
+    with torch.no_grad():
+        before = model(images)
+        with units.gated(model, units.convolutions(model)) as gates:
+            for gate in gates.values():
+                gate.zero_()
+            assert not torch.equal(model(images), before)
+        assert torch.equal(model(images), before)
+
+
 def test_mean_activations_equal_a_forward_pass(clean_scenario: Scenario) -> None:
     images = clean_scenario.trusted.images[:20]
     layer = units.linears(clean_scenario.model)[-1:]

@@ -54,6 +54,7 @@ def test_cached_fit_equals_a_fresh_one(digits: Dataset, bench: Workbench, tmp_pa
     assert cached.spared > 0
     other = cached.fit(data.with_labels(data.labels.roll(1)), epochs=2)
     assert model_digest(other) != model_digest(made)
+    assert model_digest(cached.fit(data, epochs=2, seed=1)) != model_digest(made)
     smooth = NamedLoss("smooth", lambda z, y: F.cross_entropy(z, y, label_smoothing=0.1))
     assert model_digest(cached.fit(data, epochs=2, loss=smooth)) != model_digest(made)
 
@@ -71,6 +72,14 @@ def test_nan_is_no_answer(digits: Dataset, bench: Workbench, clean_model: Classi
         next(model.parameters()).view(-1)[0] = math.nan
     with pytest.raises(UsageError, match="answers with NaN"):
         bench.predict(model, digits.test.images)
+
+
+def test_predictions_are_those_of_eval_mode_whatever_the_mode(
+    digits: Dataset, bench: Workbench, clean_model: Classifier
+) -> None:
+    images = digits.test.images[:50]
+    before = bench.predict(clean_model.eval(), images)
+    assert torch.equal(bench.predict(clean_model.train(), images), before)
 
 
 def test_cancel_stops_within_a_step(digits: Dataset, bench: Workbench) -> None:
