@@ -12,8 +12,9 @@ from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Scenario
 from safedl.defenses.reversed_trigger import find_small_triggers
 from safedl.errors import UsageError
-from safedl.scan.examine import Examination, _backdoor_groups, _Pointed, examine, probe
+from safedl.scan.examine import Examination, Group, _backdoor_groups, _label_groups, _Pointed, examine, probe
 from safedl.scan.inspect import inspect
+from safedl.scan.opinions import Opinion
 from tests.defenses.conftest import Backdoored
 from tests.defenses.flips import flip, scenario, without_trusted
 
@@ -96,6 +97,29 @@ def test_sentences_tell_who_stood_apart_from_who_joined(backdoored: Backdoored) 
     assert "sends only 10%" in sentence
     (sentence,) = _backdoor_groups(scenario, [pointed], trusted=False)[1]
     assert "too little is left" in sentence and "0%" not in sentence.partition(", but")[2]
+
+
+def label_groups(scenario: Scenario, share: float, rate: float, trusted: int, taken: int = 0) -> list[Group]:
+    """Return what becomes of a `share` of 1000 labels said to be wrong; the first `taken` belong to a group already."""
+    known = scenario.trusted.select(torch.zeros(trusted, dtype=torch.int64))
+    order = torch.arange(1000)
+    opinion = Opinion("data_cleaning", torch.ones(1000), order < round(share * 1000), (), {})
+    return _label_groups(replace(scenario, trusted=known), opinion, order < taken, rate, trusted=True)
+
+
+def test_wrong_labels_have_to_be_more_than_chance_gives(clean_scenario: Scenario) -> None:
+    assert label_groups(clean_scenario, 0.09, 0.05, trusted=100) == []  # so few trusted images tell the rate badly
+    assert len(label_groups(clean_scenario, 0.09, 0.05, trusted=10_000)) == 1
+
+
+def test_only_many_wrong_labels_are_certain(clean_scenario: Scenario) -> None:
+    found = [label_groups(clean_scenario, share, 0.01, trusted=10_000) for share in (0.03, 0.2)]
+    assert [group.certain for groups in found for group in groups] == [False, True]
+
+
+def test_what_belongs_to_a_backdoor_is_no_wrong_label(clean_scenario: Scenario) -> None:
+    (group,) = label_groups(clean_scenario, 0.3, 0.01, trusted=1000, taken=100)
+    assert group.members.tolist() == list(range(100, 300))
 
 
 def test_two_classes_are_too_few_for_the_scan_of_a_model(backdoored: Backdoored) -> None:

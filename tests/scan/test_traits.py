@@ -26,6 +26,13 @@ def marked() -> tuple[ImageSet, torch.Tensor, torch.Tensor]:
     return ImageSet(images.clamp(0, 255).to(torch.uint8), labels), truth, carrying
 
 
+def test_suspects_do_not_count_for_the_mean_of_their_class() -> None:
+    images = torch.tensor([0, 100, 255, 50], dtype=torch.uint8).view(4, 1, 1, 1)
+    clean = torch.tensor([True, True, False, True])
+    means = class_means(ImageSet(images, torch.tensor([0, 0, 0, 1])), clean, 3)
+    assert means.flatten().tolist() == pytest.approx([50 / 255, 50 / 255, 0.0])
+
+
 def test_the_trait_is_what_was_put_on_all_of_them() -> None:
     data, truth, carrying = marked()
     means = class_means(data, ~carrying, 3)
