@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
 from safedl.conclusions.gather import Conclusions, conclude, family
 from safedl.decision.answers import Answer
+from safedl.events import event
 from safedl.plan import Stage
 from safedl.profile.load import parse
 from safedl.store import queries
@@ -152,6 +154,16 @@ def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
     assert not said(work).decision.go
     ran(work, uid="e2", seeds=(0,))
     assert said(work).decision.go
+
+
+def test_a_later_attempt_that_failed_hides_no_result(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    experiment = queries.experiments(work.db)[0].record
+    (flipped,) = queries.runs(work.db, kind="attack", attack="label_flipping")
+    work.begin(experiment, [replace(flipped.record, uid="again", stage_key="again")])
+    work.apply([event("run", "again", status="failed", error="it broke")])
+    assert queries.find_run(work.db, "again").status == "failed"
+    assert check(said(work), "runs_completed")[0] == "pass"
 
 
 def test_answers_settle_and_waive(work: Workplace) -> None:

@@ -10,11 +10,11 @@ from safedl.catalog.settings import AcceptanceSettings
 from safedl.decision.answers import Answer, parse_answers
 from safedl.decision.checks import AUTOMATIC, simulations
 from safedl.decision.decide import MANUAL, Decision, Item, decide
-from safedl.decision.facts import PrivacyBudget, ProfileFacts, mean_metrics
+from safedl.decision.facts import PrivacyBudget, ProfileFacts, SeedOfAttack, mean_metrics, outcome
 from safedl.errors import UsageError
 from safedl.evaluation.worst_case import WorstCase
-from safedl.risk.assess import backdoor_severity, risk_score
-from tests.decision.conftest import MENDED, make_facts, with_status
+from safedl.risk.assess import MeasuredAttack, backdoor_severity, risk_score
+from tests.decision.conftest import BASELINE, MENDED, PATCHED, THREATS, make_facts, with_status
 
 LIMITS = AcceptanceSettings()
 
@@ -53,6 +53,14 @@ def test_a_defense_worth_less_than_none_leaves_the_undefended_risk() -> None:
     assert patch.evidence == ("u-patch",)
 
 
+def test_an_attack_that_did_not_work_is_not_defended_against(facts: ProfileFacts) -> None:
+    """Another attack's ranking, or one of other seeds, does not make its defense the best."""
+    weak = MeasuredAttack("static_patch", "backdoor", "asr", {**PATCHED, "asr": 0.4}, {}, ("u-patch",))
+    found = outcome({0: SeedOfAttack(weak, BASELINE)}, THREATS, facts.outcomes[0].ranking)
+    assert found.best is None
+    assert found.residual == found.risk
+
+
 @pytest.mark.parametrize(
     ("change", "failing"),
     [
@@ -79,6 +87,7 @@ def test_a_reason_names_figure_attack_defense_and_limit() -> None:
 def test_a_limit_that_is_met_exactly_is_met() -> None:
     """0.98 - 0.93 is a little more than 0.05 in floating point."""
     assert judged(make_facts({**MENDED, "clean_accuracy": 0.93}), "accuracy_drop").status == "pass"
+    assert judged(make_facts(), "robust_accuracy", min_robust_accuracy=0.95).status == "pass"
 
 
 def test_a_waiver_is_not_called_a_pass() -> None:
@@ -180,6 +189,7 @@ def test_manual_items_keep_their_answers_and_never_block(facts: ProfileFacts) ->
         done=True, note="weekly histogram", owner="ana", date=datetime.date(2026, 2, 1)
     )
     assert item(decision, "ci_gate").status == "waived"
+    assert not any("no pipeline yet" in reason for reason in decision.reasons)  # nothing failed that it would lift
     assert decision.reasons[-1] == "6 manual items still open"
     assert item(decision, "drift").as_dict()["answer"]["date"] == "2026-02-01"
 

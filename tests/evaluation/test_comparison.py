@@ -105,6 +105,22 @@ def test_an_attack_without_effect_ranks_nothing() -> None:
     assert "effective on 0 of 3 seeds" in ranking.note
 
 
+def test_an_attack_that_took_hold_on_one_seed_is_effective() -> None:
+    runs = []
+    for seed, asr in enumerate((0.99, 0.1)):
+        own = {"clean_accuracy": 0.97, "asr": 0.0, "score.final": 0.5}
+        runs.append(result("pruning", seed, own, {"clean_accuracy": 0.97, "asr": asr}))
+    (ranking,) = compare(runs)
+    assert ranking.effective and ranking.entries[0].place == 1
+    assert "effective on 1 of 2 seeds" in ranking.note
+
+
+def test_an_attacks_own_run_tells_whether_it_worked() -> None:
+    attacked, clean = {"clean_accuracy": 0.97, "asr": 0.99}, {"clean_accuracy": 0.98}
+    (ranking,) = compare([result("none", 0, attacked, clean, kind="attack")])
+    assert ranking.effective
+
+
 def test_a_best_that_is_worth_less_than_none_is_no_best() -> None:
     attacked = {"clean_accuracy": 0.97, "asr": 0.99, "seconds": 31.0}
     ruined = {"clean_accuracy": 0.2, "asr": 0.0, "seconds": 5.0}

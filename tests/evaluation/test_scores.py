@@ -159,3 +159,9 @@ def test_a_model_that_guesses_gains_nothing_where_the_attacked_one_guessed_too()
     assert score("asr", BASELINE, guessing, {"clean_accuracy": 0.1, "asr": 0.0, "seconds": 1.0}).final == 0.0
     better = score("asr", BASELINE, guessing, {"clean_accuracy": 0.9, "asr": 0.0, "seconds": 1.0}).final
     assert better is not None and better > 0.9
+
+
+def test_a_defense_that_makes_a_backdoor_worse_has_a_score_below_zero() -> None:
+    attacked = {**PATCHED, "asr": 0.6}
+    found = score("asr", BASELINE, attacked, {**attacked, "asr": 0.9, "seconds": 0.0})
+    assert (found.mitigation, found.final) == pytest.approx((-0.5, -0.5))

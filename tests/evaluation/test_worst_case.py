@@ -17,7 +17,7 @@ def run(attack: str, attacked: list[int], robust: list[int], defense: str | None
 
 
 def test_an_image_must_withstand_every_attack() -> None:
-    (case,) = worst_cases([run("fgsm", [0, 1, 2, 3, 4], [0, 1, 2]), run("pgd", [0, 1, 2, 3], [1, 2, 3])])
+    (case,) = worst_cases([run("fgsm", [0, 1, 2, 3, 4], [0, 1, 2, 4]), run("pgd", [0, 1, 2, 3], [1, 2, 3])])
     assert case.images == 4  # the fifth was attacked once only
     assert case.accuracy == 0.5
     assert case.by_class == {"even": 0.5, "odd": 0.5}

@@ -37,6 +37,8 @@ def test_evasion_is_compared_on_the_images_it_altered() -> None:
     baseline = {"clean_accuracy": 0.95, "test_images": 500.0}
     harder = {"adversarial_accuracy": 0.80, "sampled_accuracy": 0.80, "test_images": 100.0}
     assert not effect("adversarial", baseline, harder).effective
+    none_drawn = {"adversarial_accuracy": 0.85, "test_images": 20.0}
+    assert not effect("adversarial", {**baseline, "test_images": 10_000.0}, none_drawn).effective
     few = {"adversarial_accuracy": 0.86, "sampled_accuracy": 0.92, "test_images": 50.0}
     assert not effect("adversarial", baseline, few).effective
     assert effect("adversarial", baseline, {**few, "adversarial_accuracy": 0.6}).effective
