@@ -138,8 +138,19 @@ def test_waiting_can_be_given_up(tmp_path: Path) -> None:
 def test_remove_leaves_an_artifact_that_is_being_built(tmp_path: Path) -> None:
     cache = ArtifactCache(tmp_path)
     path = cache.get("model", "ab12", build).path
+    with cache._file_lock("model", "ab12"):  # as whoever builds it anew holds it
+        assert not cache.remove(path)
+    assert path.is_dir()
     assert cache.remove(path)
     assert cache.find("model", "ab12") is None
+
+
+def test_what_was_built_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there: list[bool] = []
+    cache = ArtifactCache(tmp_path)
+    monkeypatch.setattr("safedl.cache.os.fsync", lambda _file: there.append(cache.folder("model", "ab12").exists()))
+    cache.get("model", "ab12", build)
+    assert there == [False, False]  # the file and the manifest
 
 
 def test_digest_depends_on_content_not_on_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,12 @@ def test_sixteen_bit_arrays_are_read_where_their_values_fit(tmp_path: Path) -> N
     assert torch.equal(_read(tmp_path, "x.astype(np.uint16), y").train.images, _read(tmp_path, "x, y").train.images)
     with pytest.raises(UsageError, match="whole numbers must lie in 0 to 255"):
         _read(tmp_path, "x.astype(np.uint16) * 256, y")
+
+
+def test_the_path_of_imports_is_left_as_it_was(tmp_path: Path) -> None:
+    before = list(sys.path)
+    _read(tmp_path, "x, y")
+    assert sys.path == before
 
 
 def test_running_a_module_is_announced(tmp_path: Path) -> None:

@@ -148,3 +148,10 @@ def test_a_table_about_images_is_not_the_data(tmp_path: Path) -> None:
         (tmp_path / name / "x.png").write_bytes(_png(PIXELS[0]))
     pq.write_table(pa.table({"file": ["cat/x.png"]}), tmp_path / "index.parquet")
     assert _read(tmp_path).classes == ("cat", "dog")
+
+
+def test_a_bad_row_is_counted_within_its_file(tmp_path: Path) -> None:
+    _write(tmp_path / "train-0.parquet", range(3))
+    _write(tmp_path / "train-1.parquet", range(3, 6), labels=[0, None, 1])
+    with pytest.raises(UsageError, match=r"train-1.parquet: row 1: column 'label'"):
+        _read(tmp_path)

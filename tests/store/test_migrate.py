@@ -73,9 +73,28 @@ def test_a_new_store_is_sound_and_has_all_states(tmp_path: Path) -> None:
     migrate.ensure(db)
     assert migrate.check(db) == []  # tables equal the models, views equal views.py
     with closing(sqlite3.connect(db)) as connection:
-        assert connection.execute("PRAGMA journal_mode").fetchone()[0].upper() == connect.journal_mode(db)
         final = {name for (name,) in connection.execute("SELECT name FROM run_status WHERE final")}
     assert final == set(FINAL)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("ext4", "WAL"), ("tmpfs", "WAL"), ("nfs4", "TRUNCATE"), ("fuse.sshfs", "TRUNCATE")]
+)
+def test_the_log_lies_beside_the_store_on_local_disks_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, mode: str
+) -> None:
+    monkeypatch.setattr(connect, "filesystem_type", lambda _path: kind)
+    assert connect.journal_mode(tmp_path / "safedl.db") == mode
+    migrate.ensure(tmp_path / "safedl.db")
+    with closing(sqlite3.connect(tmp_path / "safedl.db")) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone()[0] == ("wal" if mode == "WAL" else "delete")
+
+
+def test_of_two_mounts_at_one_place_the_later_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = [("/", "overlay"), (tmp_path, "ext4"), (tmp_path, "nfs4"), ("/elsewhere", "xfs")]
+    lines = "\n".join(f"1 0 0:1 / {place} rw - {kind} none rw" for place, kind in mounts)
+    monkeypatch.setattr("safedl.store.connect.Path.read_text", lambda _self: lines)
+    assert connect.filesystem_type(tmp_path / "safedl.db") == "nfs4"
 
 
 def test_down_to_nothing_and_up_again(work: Workplace) -> None:

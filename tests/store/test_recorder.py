@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from safedl.errors import StoreError
 from safedl.events import event
 from safedl.store import queries, sql
+from safedl.store.engine import write_engine
 from safedl.store.records import FINAL
 from tests.store import samples
 from tests.store.samples import Workplace
@@ -144,3 +147,14 @@ def test_a_run_without_seconds_needs_no_metrics(work: Workplace) -> None:
 def _dump(work: Workplace) -> list[list[tuple[Any, ...]]]:
     tables = ("run", "metric", "metric_point", "event", "experiment_run")
     return [sql.query(work.db, f"SELECT * FROM {t}").rows for t in tables]
+
+
+def test_a_transaction_holds_the_write_lock_from_its_start(work: Workplace) -> None:
+    engine = write_engine(work.db)
+    with (
+        engine.begin(),
+        closing(sqlite3.connect(work.db, timeout=0)) as other,
+        pytest.raises(sqlite3.OperationalError, match="locked"),
+    ):
+        other.execute("BEGIN IMMEDIATE")
+    engine.dispose()

@@ -99,6 +99,14 @@ def test_runs_whose_files_are_gone_are_given_up_with_their_process(work: Workpla
     assert not work.results.exists()
 
 
+def test_a_run_of_another_machine_is_not_judged_by_its_process(work: Workplace) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    far = samples.run("far", host=f"not-{socket.gethostname()}", pid=gone.pid)
+    work.recorder.begin(samples.experiment(), [far])
+    assert recover(work.db, work.results) == []
+
+
 def test_a_run_of_another_workspace_in_the_same_store_goes_on(work: Workplace, tmp_path: Path) -> None:
     begin(work)
     elsewhere = tmp_path / "another" / "results"

@@ -166,3 +166,24 @@ def test_not_while_a_driver_works(work: Workplace) -> None:
     ):
         reindex(work.db, work.results)
     assert content(work.db) == before
+
+
+def test_of_twins_the_one_that_completed_first_counts(work: Workplace) -> None:
+    work.begin(samples.experiment(), [samples.run("first", stage_key="k")])
+    work.begin(samples.experiment("e2"), [samples.run("second", stage_key="k", experiment="e2")])
+    for second, uid in (("01", "second"), ("02", "first")):
+        work.apply([{**item, "at": f"2026-01-05T00:00:{second}+00:00"} for item in samples.finished(uid, {})])
+    assert queries.completed(work.db, ["k"]) == {"k": "second"}
+    work.recorder.close()
+    reindex(work.db, work.results)
+    assert queries.completed(work.db, ["k"]) == {"k": "second"}
+
+
+def test_a_driver_that_starts_meanwhile_keeps_its_store(work: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(work)
+    work.recorder.close()
+    before, driving = work.db.stat().st_ino, iter([[], ["e1"]])
+    monkeypatch.setattr("safedl.store.reindex.living_drivers", lambda _results: next(driving))
+    with pytest.raises(StoreError, match="e1 is running"):
+        reindex(work.db, work.results)
+    assert work.db.stat().st_ino == before

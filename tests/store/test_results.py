@@ -6,6 +6,7 @@ from safedl.errors import NotFoundError
 from safedl.evaluation.comparison import compare
 from safedl.store.results import Selection, evidence, latest_experiment, newest_cell, results
 from tests.conclusions.measured import METRICS, PROFILE, ran
+from tests.store import samples
 from tests.store.samples import Workplace
 
 OTHER = PROFILE.replace("name: small", "name: other").replace("digits", "mnist").replace("name: cnn", "name: mlp")
@@ -57,6 +58,9 @@ def test_newest_cell_and_latest_experiment(work: Workplace) -> None:
     assert latest_experiment(work.db, "small") == "e3"
     assert latest_experiment(work.db, "other") == "e2"
     assert latest_experiment(work.db, "x") is None
+    scan = samples.run("scan", "scan", experiment="e4", stage="scan@2")
+    work.begin(samples.experiment("e4", name="small"), [scan])
+    assert latest_experiment(work.db, "small") == "e3"  # a scan compares nothing
     with pytest.raises(NotFoundError):
         newest_cell(work.db.with_name("none.db"))
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from safedl.errors import NotFoundError, UsageError
-from safedl.store import sql
+from safedl.store import connect, sql
 from tests.store import samples
 from tests.store.samples import Workplace
 
@@ -102,6 +104,14 @@ def test_anything_else_is_refused_in_one_line(
     assert set(tmp_path.iterdir()) == before
     assert sql.query(db, "SELECT count(*) FROM run").rows == [(5,)]
     assert sql.query(db, "SELECT * FROM sqlite_master").rows == schema
+
+
+def test_a_connection_for_reading_writes_no_other_file(db: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.db"
+    with closing(connect.open_readonly(db)) as connection, pytest.raises(sqlite3.OperationalError):
+        connection.execute(f"ATTACH '{other}' AS other")
+        connection.execute("CREATE TABLE other.t (x)")
+    assert other.stat().st_size == 0
 
 
 def test_endless_queries_are_stopped(db: Path) -> None:

@@ -87,7 +87,9 @@ def test_leaderboard_averages_seeds_and_ranks_within_a_cell(work: Workplace) -> 
     put(work, "", scores=(0.95, 0.1), seed=0)
     put(work, "1", scores=(0.75, 0.3), seed=1)
     put(work, "x", scores=(0.1,), dataset="svhn")
-    found = rows(work, "SELECT * FROM leaderboard WHERE dataset = 'digits' ORDER BY place")
+    put(work, "y", scores=(0.9,), attack="learned_trigger", recipe="y")
+    of_one = "SELECT * FROM leaderboard WHERE dataset = 'digits' AND attack = 'static_patch' ORDER BY place"
+    found = rows(work, of_one)
     assert [(r["defense"], r["place"], r["seeds"]) for r in found] == [
         ("other0", 1, 2), ("data_cleaning", 2, 2), ("other1", 3, 2),
     ]  # fmt: skip
