@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from safedl.cache import ArtifactCache
+from safedl.defenses.contract import Findings, Scenario
 from safedl.errors import StoreError, UsageError
 from safedl.events import Event
 from safedl.pipeline import stages
@@ -58,8 +59,12 @@ def test_everything_completes_once_and_is_then_only_linked(workspace: Workspace,
     assert [a for a in ArtifactCache(workspace.cache).entries() if a.kind == "model"] == models
     assert len(queries.runs(workspace.db, limit=100)) == len(STAGES)
     published = workspace.results / "backdoor" / "static_patch" / "activation_clustering_results.json"
-    bounds = json.loads(published.read_text())["bounds"]
-    assert set(bounds) == {"perfect_removal", "random_removal"}
+    found = json.loads(published.read_text())
+    assert set(found["bounds"]) == {"perfect_removal", "random_removal"}
+    assert found["bounds"]["random_removal"]["removed"] == found["metrics"]["removed"] > 0
+    documents = results(workspace).values()
+    assert all(document["effective"] for document in documents if document["kind"] == "attack")
+    assert not any("ranks nothing" in note for document in documents for note in document["notes"])
 
 
 def test_memory_is_measured_where_a_stage_has_a_peak_of_its_own(
@@ -81,12 +86,30 @@ def test_same_profile_and_seed_give_the_same_results(tmp_path: Path, run: Drive)
 
 
 def test_another_seed_gives_other_results(workspace: Workspace, run: Drive) -> None:
-    driven = run(seeds=(0, 1), attacks=("label_flipping",), defenses=("robust_loss",))
+    driven = run(seeds=(1, 0), attacks=("label_flipping",), defenses=("robust_loss",))
     assert driven.code == 0
     documents = [json.loads(p.read_text()) for p in workspace.results.glob("runs/*/result.json")]
-    attacked = {d["seed"]: d["metrics"] for d in documents if d["kind"] == "attack"}
-    assert attacked.keys() == {0, 1}
-    assert attacked[0] != attacked[1]
+    attacked = {d["seed"]: d for d in documents if d["kind"] == "attack"}
+    clean = {d["seed"]: d["metrics"] for d in documents if d["kind"] == "baseline"}
+    assert attacked.keys() == clean.keys() == {0, 1}
+    assert attacked[0]["metrics"] != attacked[1]["metrics"] and clean[0] != clean[1]
+    assert all(attacked[seed]["baseline"] == clean[seed] for seed in (0, 1))
+    assert json.loads((workspace.results / "baseline_accuracy.json").read_text())["seed"] == 0  # the first is shown
+
+
+def test_a_defense_may_ruin_the_model_that_it_is_given(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruin(scenario: Scenario, _params: object) -> Findings:
+        with torch.no_grad():
+            for weight in scenario.model.parameters():
+                weight.zero_()
+        return Findings(False)
+
+    monkeypatch.setattr(stages, "load_defense", lambda _spec: ruin)
+    run(attacks=("label_flipping",), defenses=("robust_loss",))
+    found = {document["kind"]: document["metrics"] for document in results(workspace).values()}
+    assert found["defense"]["clean_accuracy"] == found["attack"]["clean_accuracy"]
 
 
 def test_without_cache_everything_is_computed_again(workspace: Workspace, run: Drive) -> None:
@@ -253,13 +276,34 @@ def test_stage_without_a_sign_of_life_is_given_up(run: Drive, monkeypatch: pytes
 
 
 def test_two_drivers_cannot_share_an_experiment(workspace: Workspace, run: Drive) -> None:
+    refused: list[str] = []
+
     def second(item: Event) -> None:
         if item["event"] == "experiment" and item["status"] == "started":
             assert workspace.is_running(item["uid"])
             with pytest.raises(StoreError, match="running already"):
                 run(experiment=item["uid"])
+            refused.append(item["uid"])
 
-    run(second, attacks=("label_flipping",), defenses=("robust_loss",))
+    driven = run(second, attacks=("label_flipping",), defenses=("robust_loss",))
+    assert (driven.code, refused) == (0, [driven.uid])
+
+
+def test_the_end_of_the_terminal_is_ignored_while_driving(run: Drive) -> None:
+    heard: list[int] = []
+
+    def hang_up(item: Event) -> None:
+        if item["event"] == "run" and item["status"] == "completed":
+            signal.raise_signal(signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, lambda number, _frame: heard.append(number))
+    try:
+        driven = run(hang_up, attacks=("label_flipping",), defenses=("robust_loss",))
+        signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert set(driven.statuses().values()) == {"completed"}
+    assert heard == [signal.SIGHUP]  # the one after the end
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from safedl.catalog import ATTACKS
 from safedl.data.imageset import Dataset
 from safedl.data.load import load
 from safedl.defenses.guard import Guard
+from safedl.models.build import build
 from safedl.models.classifier import Classifier
 from safedl.pipeline import evasion, lab
 from safedl.pipeline.driver import Request, drive, prepare
@@ -80,6 +81,7 @@ def test_smaller_samples_are_part_of_larger_ones(ran: Workspace) -> None:
     large = result(ran, "fgsm/fgsm_metrics.json")["attacked_indices"]
     assert set(small) < set(large)
     assert evasion.sample(10, None, 3).tolist() == list(range(10))
+    assert evasion.sample(100, 10, 0).tolist() != evasion.sample(100, 10, 1).tolist()
 
 
 def test_a_defense_is_attacked_anew_and_masking_is_seen_through(ran: Workspace) -> None:
@@ -98,6 +100,29 @@ def test_the_worst_case_is_at_most_the_worst_attack(ran: Workspace) -> None:
     assert case["images"] == 40
     assert case["accuracy"] <= min(case["single"].values())
     assert "Worst case over attacks" in (ran.results / "final_report.md").read_text()
+
+
+def assault(right: Tensor, predicted: Tensor, images: Tensor, originals: Tensor, labels: Tensor) -> evasion.Assault:
+    index = torch.arange(len(right))
+    return evasion.Assault(index, labels, originals, images, torch.ones_like(index), right, predicted)
+
+
+def test_robust_is_what_was_right_before_and_after() -> None:
+    nothing, labels = torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    right, predicted = torch.tensor([True, True, False, False]), torch.tensor([0, 1, 0, 1])
+    made = assault(right, predicted, nothing, nothing.to(torch.uint8), labels)
+    assert made.robust.tolist() == [True, False, False, False]
+
+
+def test_a_static_attacker_shows_the_altered_images(digits: Dataset, bench: Workbench, clean_model: Classifier) -> None:
+    images, labels = digits.test.images[:60], digits.test.labels[:60]
+    black = torch.zeros(60, 1, 8, 8)
+    right = bench.predict(clean_model, images).argmax(1) == labels
+    made = assault(right, bench.predict(clean_model, black).argmax(1), black, images, labels)
+    trial = evasion.Trial("fgsm", {}, digits, bench, no_substitute)
+    found, _ = evasion.weaker_attackers(trial, clean_model, made, made)
+    assert found["static_adversarial_accuracy"] == pytest.approx(float(made.robust.float().mean()))
+    assert found["static_adversarial_accuracy"] < 0.5
 
 
 class Steps(Guard):
@@ -153,17 +178,24 @@ def test_pictures_show_original_perturbation_and_result(ran: Workspace) -> None:
     assert Image.open(Path(path)).size == (3 * SIDE + 2 * GAP, SIDE)
 
 
-def test_a_substitute_learns_from_the_data_of_its_own_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another seed's split would hold test images of this one."""
-    seeds = []
+def test_a_substitute_is_of_another_seed_and_learns_from_the_data_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same seed it would be the model itself; another seed's split would hold test images of this one."""
+    seeds, built = [], set()
 
     def recorded(settings: Any, seed: int, *rest: Any, **more: Any) -> Dataset:
         seeds.append(seed)
         return load(settings, seed, *rest, **more)
 
+    def noted(settings: Any, dataset: Dataset, seed: int, *rest: Any) -> Classifier:
+        built.add(seed)
+        return build(settings, dataset, seed, *rest)
+
     monkeypatch.setattr(lab, "load", recorded)
+    monkeypatch.setattr(lab, "build", noted)
     text = PROFILE[: PROFILE.index("attack_overrides")] + "attack_overrides: {evasion: {transfer: {max_samples: 5}}}\n"
     workspace = Workspace.open(tmp_path)
     request = Request(profile=parse(text), device="cpu", workers=1)
     code, _ = drive(workspace, prepare(workspace, request), lambda _: None)
-    assert (code, seeds) == (0, [0])
+    assert (code, seeds, built) == (0, [0], {0, 1})

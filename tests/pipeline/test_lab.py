@@ -1,13 +1,20 @@
-"""How workers and threads share the cores."""
+"""How workers and threads share the cores, and what a result depends on."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
 
+from safedl.pipeline.driver import Request, open_lab
 from safedl.pipeline.lab import share_cores
+from safedl.plan import expand
+from safedl.profile.load import parse
+from safedl.workspace import Workspace
+
+from .conftest import PROFILE
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -24,3 +31,13 @@ def test_workers_share_two_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     assert share_cores(workers, [device]) == shared
+
+
+def test_a_result_is_that_of_its_inputs_and_its_threads(workspace: Workspace) -> None:
+    profile = parse(PROFILE)
+    lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
+    stage = expand(profile).stages[0]
+    keys = {lab.key(stage, parent, after) for parent in (None, "a", "b") for after in (None, "c", "d")}
+    assert len(keys) == 9
+    assert replace(lab, threads=lab.threads + 1).key(stage, None, None) not in keys
+    assert lab.key(stage, None, None) in keys

@@ -11,6 +11,7 @@ from safedl.cache import ArtifactCache
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.pipeline.poison import draw
 from safedl.training.workbench import Workbench
+from tests.conftest import make_bench
 
 
 def test_data_of_other_contributors_is_other_data(digits: Dataset, bench: Workbench, tmp_path: Path) -> None:
@@ -24,3 +25,11 @@ def test_data_of_other_contributors_is_other_data(digits: Dataset, bench: Workbe
         return len(drawn.unique())
 
     assert (sources(5), sources(50), sources(5)) == (5, 50, 5)
+
+
+def test_another_seed_draws_other_poison_from_the_same_data(digits: Dataset, tmp_path: Path) -> None:
+    params = {"flip_rate": 0.2, "target_class": 1}
+    benches = (replace(make_bench(digits, seed=seed), cache=ArtifactCache(tmp_path)) for seed in (0, 0, 1))
+    one, again, other = (draw("label_flipping", params, digits, bench, None).mask for bench in benches)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)

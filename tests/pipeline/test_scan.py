@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
+from safedl.data.imageset import Dataset
+from safedl.pipeline.scan import rank
 from safedl.review import read_suspects, suspect_images
+from safedl.scan.examine import Examination, Group
+from safedl.scan.opinions import Opinion
 from safedl.store.sql import query
 from safedl.workspace import Workspace
 from tests.cli.conftest import Answer, Safedl, safedl  # noqa: F401 - a fixture
@@ -62,6 +68,17 @@ def test_a_patched_set_from_file_to_list(safedl: Safedl, sets: Path, tmp_path: P
     assert [tuple(r) for r in rows] == [("scan", "completed", "patched")]
     assert safedl("db", "reindex").code == 0
     assert query(tmp_path / "safedl.db", "select count(*) from run").rows[0][0] == 1
+
+
+def test_the_certain_come_first_and_their_own_label_is_no_proposal(digits: Dataset) -> None:
+    flagged = torch.tensor([True, True, True, False])
+    opinion = Opinion("data_cleaning", torch.tensor([0.9, 0.5, 0.99, 0.1]), flagged, (), {})
+    groups = (Group(torch.tensor([2]), 1, False, ""), Group(torch.tensor([0, 1]), 0, True, ""))
+    train = digits.train.select(torch.arange(4)).with_labels(torch.tensor([0, 0, 1, 1]))
+    found = Examination(groups, (opinion,), 4, True)
+    assert found.suspects.tolist() == [2, 0, 1]
+    ranked = rank(found, torch.tensor([0, 1, 0]), replace(digits, train=train))
+    assert [(s.index, s.proposed_label) for s in ranked] == [(0, 1), (1, None), (2, 0)]
 
 
 def test_a_clean_set_ends_with_exit_code_0(safedl: Safedl, sets: Path) -> None:  # noqa: F811
