@@ -182,7 +182,7 @@ def _features(values: Any, labels: Any, where: str) -> tuple[Tensor, Tensor]:
     given, names = to_labels(labels, None, own)
     if names:
         raise UsageError(f"{own}: labels must be whole numbers 0 to K - 1, not texts as '{names[0]}'")
-    if features.ndim != 2 or given.shape != features.shape[:1] or not len(given):
+    if features.ndim != 2 or given.shape != features.shape[:1] or not features.numel():
         raise UsageError(
             f"{where}: expected [N, D] and N labels, not {list(features.shape)} and {list(given.shape)} labels"
         )

@@ -181,6 +181,7 @@ def test_what_cannot_be_used_gets_one_sentence(digits: Dataset) -> None:
         "a label of 3000000 makes 3000001 classes for 400 samples": lambda: safedl.detect(
             features, given.masked_fill(torch.arange(400) == 7, 3_000_000), "spectral_signatures"
         ),
+        r"not \[\d+, 0\] and": lambda: safedl.detect(features[:, :0], given, "spectral_signatures"),
         "some are not finite": lambda: safedl.detect(features / 0, given, "spectral_signatures"),
         "must come together": lambda: safedl.detect(features, given, "spectral_signatures", trusted_labels=given),
         "does not mend a model": lambda: safedl.repair(nn.Linear(64, 10), images, labels, "data_cleaning"),

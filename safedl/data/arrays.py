@@ -129,7 +129,7 @@ def _to_uint8(images: Tensor, where: str) -> Tensor:
 def to_tensor(values: Any, where: str) -> Tensor:
     """Return real numbers of any kind as a tensor on the CPU. Raises `UsageError` that begins with `where`."""
     try:
-        tensor = values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+        tensor = values if isinstance(values, Tensor) else torch.from_numpy(_native(np.ascontiguousarray(values)))
         numbers = tensor.detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:  # of the last kind is what meta tensors raise
         raise UsageError(f"{where}: cannot be used as numbers: {in_a_line(error)}") from None
@@ -153,20 +153,21 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
         flat = flat.reshape(-1)
     if flat.ndim != 1:
         raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}")
-    if isinstance(flat, np.ndarray) and flat.dtype.kind in "US":
+    if isinstance(flat, np.ndarray) and _are_texts(flat):
         texts, index = np.unique(_decoded(flat), return_inverse=True)
         names = names or tuple(texts.tolist())
-        unknown = [text for text in texts.tolist() if text not in names]
-        if unknown:
-            raise UsageError(f"{where}: unknown class '{unknown[0]}'; known: {', '.join(names)}")
-        return torch.tensor([names.index(text) for text in texts.tolist()])[torch.from_numpy(index)], names
-    numbers = to_tensor(flat, where)
-    if numbers.is_floating_point() or numbers.dtype in _UNSIGNED:
-        exact = numbers.double()
+        numbers = {name: number for number, name in reversed(list(enumerate(names)))}
+        unknown = next((text for text in texts.tolist() if text not in numbers), None)
+        if unknown is not None:
+            raise UsageError(f"{where}: unknown class '{unknown}'; known: {', '.join(names)}")
+        return torch.tensor([numbers[text] for text in texts.tolist()])[torch.from_numpy(index)], names
+    found = to_tensor(flat, where)
+    if found.is_floating_point() or found.dtype in _UNSIGNED:
+        exact = found.double()
         odd = exact[(exact != exact.round()) | ~(exact.abs() < _EXACT)]
         if len(odd):
             raise UsageError(f"{where}: labels must be whole numbers 0 to K - 1, found {float(odd[0]):g}")
-    labels = numbers.long()
+    labels = found.long()
     if len(labels) and int(labels.min()) < 0:
         raise UsageError(f"{where}: labels must be 0 or more, found {int(labels.min())}")
     return labels, names
@@ -189,8 +190,22 @@ def _to_names(values: Any, where: str) -> tuple[str, ...]:
     return tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name) for name in names)
 
 
+def _are_texts(values: np.ndarray) -> bool:
+    """Return whether an array holds texts: of fixed length, of NumPy's own kind, or as objects, which pandas gives."""
+    return values.dtype.kind in "UST" or (
+        values.dtype.kind == "O" and len(values) > 0 and all(isinstance(value, str) for value in values)
+    )
+
+
 def _decoded(texts: np.ndarray) -> np.ndarray:
-    return np.char.decode(texts, "utf-8", "backslashreplace") if texts.dtype.kind == "S" else texts
+    if texts.dtype.kind == "S":
+        return np.char.decode(texts, "utf-8", "backslashreplace")
+    return texts if texts.dtype.kind == "U" else np.array(texts.tolist(), dtype=np.str_)
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """Return numbers in this machine's order of bytes: files come from others."""
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
 
 
 def _check_classes(labels: Tensor, names: tuple[str, ...] | None, where: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -89,8 +90,14 @@ def holds_images(folder: Path) -> bool:
 
 def _classes(root: Path) -> list[str]:
     names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
-    numbers = all(name.isdecimal() for name in names)
-    return sorted(names, key=lambda name: (int(name) if numbers else 0, name))
+    return in_order(names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return the names of classes as a folder numbers them: sorted, numbers by their value."""
+    found = list(names)
+    numbers = all(name.isdecimal() for name in found)
+    return sorted(found, key=lambda name: (int(name) if numbers else 0, name))
 
 
 def _files(folder: Path, progress: Progress) -> list[Path]:

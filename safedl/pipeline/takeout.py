@@ -22,6 +22,7 @@ from torch import Tensor
 
 from safedl import catalog
 from safedl.attacks.contract import Poisoning
+from safedl.data.folder import in_order
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.errors import NotFoundError, UsageError
 from safedl.pipeline.driver import Request, open_lab
@@ -255,7 +256,7 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
             _write_images(temporary / "test", data.test, files, names, progress)
     renamed = [f"'{old}' is '{new}'" for old, new in zip(data.classes, names, strict=True) if old != new]
     notes = [f"class names as folders: {', '.join(renamed)}"] if renamed else []
-    if list(names) != sorted(names):
+    if list(names) != in_order(names):
         notes.append("classes of a folder are numbered by their names, unlike here; an .npz file keeps the numbers")
     return tuple(notes)
 

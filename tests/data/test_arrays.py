@@ -83,6 +83,19 @@ def test_labels_may_be_texts() -> None:
         assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
 
 
+@pytest.mark.parametrize("kind", [object, *([np.dtypes.StringDType()] if hasattr(np.dtypes, "StringDType") else [])])
+def test_texts_may_be_objects_or_of_numpys_own_kind(kind: Any) -> None:
+    animals = np.array(["dog", "cat"] * 3, dtype=kind)
+    raw = from_mapping({"x_train": GREY, "y_train": animals}, "here")
+    assert raw.classes == ("cat", "dog") and raw.train.labels.tolist() == [1, 0] * 3
+
+
+def test_numbers_may_come_from_another_machine() -> None:
+    labels = np.array([0, 1, 0, 1, 0, 1], dtype=">i4")
+    raw = from_mapping({"x_train": GREY.astype(">u2"), "y_train": labels}, "here")
+    assert raw.train.labels.tolist() == labels.tolist() and torch.equal(raw.train.images[:, 0], torch.from_numpy(GREY))
+
+
 def test_texts_may_be_bytes() -> None:
     animals = np.array(["dög", "cat"] * 3)
     encoded = np.char.encode(animals, "utf-8")
