@@ -182,7 +182,7 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     uid = prepared.request.experiment
     assert uid is not None
     if not json:
-        print_rows(workspace.summary(uid), spare=SPARE)
+        print_rows(workspace.summary(uid), spare=SPARE, ways=f"safedl runs ls --experiment {uid} --csv")
         _say_decision(workspace, prepared)
     if code != 0:
         note(f"not everything is done; go on with: safedl resume {uid}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from safedl.cli.output import note, print_prose, print_rows
+from safedl.cli.run import SPARE as SUMMARY_SPARE
 from safedl.cli.runs import SHOWN_METRICS, SPARE
 from tests.cli.conftest import Safedl
 from tests.conclusions.measured import ran, save
@@ -109,6 +110,17 @@ def test_compare_fits_into_80_columns(terminal: Terminal, safedl: Safedl, tmp_pa
     assert heads and all("defense" in head and "cost" in head for head in heads)
     assert any("random_removal:activation_clustering" in line for line in lines)
     assert max(map(len, lines)) <= 80 and "left out" in said.err and "--md" in said.err
+
+
+def test_the_summary_of_a_run_fits_into_80_columns(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {"clean before": 0.9861, "clean after": 0.9881, "ASR before": 0.9846, "ASR after": 0.2621}
+    evasion = {"adversarial before": 0.9901, "adversarial after": 0.7421}
+    detector = "random_removal (activation_clustering)"
+    row = {"attack": "static_patch", "defense": detector, "seed": 0, **before, **evasion, "TPR": 1.0, "FPR": 0.04817}
+    terminal(80)
+    print_rows([{**row, "seconds": 4.256}], spare=SUMMARY_SPARE)
+    head, *_ = capsys.readouterr().out.splitlines()
+    assert all(name in head for name in ("attack", "defense", "clean after", "ASR after", "adversarial after"))
 
 
 def test_sentences_break_between_words(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
