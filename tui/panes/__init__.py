@@ -5,9 +5,9 @@
 
 A pane composes `Box`es (titled frames; `z` lets the one with the focus fill the pane; put boxes that stand side by
 side into a `Horizontal(classes="row")`), and has
-- `BINDINGS`: `show=True` for the few keys that belong into the last line (five at most; those of the widget with the
-  focus come first); all others `show=False`. Each is a command in the palette and a line of the help by itself, so it
-  needs a description.
+- `BINDINGS`: `show=True` for the few keys that belong into the last line (those of the widget with the focus come
+  first); all others `show=False`: they stand there too where there is room, if they are short. Each is a command in the
+  palette and a line of the help by itself, so it needs a description.
 - `HELP`: what the pane is for, in three or four lines. A widget may have its own.
 - `status`: the sentence above the last line; set it, the app shows it.
 - the edited profile, if it is about that: `tui.panes.editing.EditingPane` has draft, lists, changing, undo, running.

@@ -154,6 +154,8 @@ a shows them all, also those that were started elsewhere or have ended."""
                 return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
             case "review":
                 return self.scanned() is not None
+            case "find" | "follow" | "copy":
+                return self.experiment is not None
             case "new_profile":
                 return "profile" in self.frame.specs
             case _:

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 
 from rich.text import Text
 from textual import events
+from textual.binding import Binding
 from textual.message import Message
 from textual.widget import Widget
 
 from safedl.text import one_line
 from tui.states import ASCII, unicode_works
+from tui.widgets.pane import Pane
 
 FIXED_HINTS = (("^p", "cmds"), ("?", "help"), ("^q", "quit"))
-MOST_HINTS = 5
+
+LONGEST_HINT = 26
+"""Cells of a description that is worth its place; the help has them all."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Status(Widget):
 
 
 class Hints(Widget):
-    """The last line: up to five keys of where the focus is, then the three that work everywhere."""
+    """The last line: as many keys of where the focus is as there is room for, then the three that work everywhere."""
 
     def __init__(self) -> None:
         super().__init__(id="hints")
@@ -113,13 +117,24 @@ class Hints(Widget):
         fixed = Text("  ".join(f"{key} {word}" for key, word in FIXED_HINTS) + " ", style="bold", end="")
         room = self.size.width - fixed.cell_len
         hints = Text(" ", no_wrap=True, end="")
-        active = self.screen.active_bindings.values()
-        for binding in [a.binding for a in active if a.enabled and a.binding.show and a.binding.description][
-            :MOST_HINTS
-        ]:
-            part = Text.assemble((self.app.get_key_display(binding), "bold"), f" {binding.description}  ")
-            if hints.cell_len + part.cell_len > room:
-                break
-            hints.append_text(part)
+        for binding in self._told():
+            part = Text.assemble((self.app.get_key_display(binding), "bold"), f" {lower(binding.description)}  ")
+            if hints.cell_len + part.cell_len <= room:
+                hints.append_text(part)
         hints.truncate(room, pad=True)
         return hints.append_text(fixed)
+
+    def _told(self) -> list[Binding]:
+        """Return what works here, the most important first: what is to be shown, then the pane's other keys."""
+        active = [a for a in self.screen.active_bindings.values() if a.enabled and a.binding.description]
+        others = [a.binding for a in active if isinstance(a.node, Pane) and not a.binding.show]
+        found: dict[str, Binding] = {}
+        for binding in [a.binding for a in active if a.binding.show] + others:
+            if binding.show or len(binding.description) <= LONGEST_HINT:
+                found.setdefault(binding.action, binding)
+        return list(found.values())
+
+
+def lower(text: str) -> str:
+    """Return a description as a part of a line: without a capital, unless that is more than its first letter's."""
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
