@@ -17,6 +17,7 @@ from tui.panes.runs import RunsPane
 from tui.services import runs as service
 from tui.widgets.filter import FilterBar
 from tui.widgets.modal import Dialog
+from tui.widgets.runtable import shortened
 
 REPORT = """\
 # A report
@@ -77,6 +78,7 @@ async def test_screens(filled: Workspace, size: tuple[int, int]) -> None:
         await until(lambda: len(shown(app)) == 5 and "ASR went" not in screen_text(app))
         await pilot.press("j", "j", "space", "k")
         await until(lambda: "ASR went from 0.95 to 0.02" in screen_text(app) and "1 marked" in screen_text(app))
+        assert "1 marked · c compares, u unmarks" in screen_text(app)
         await pilot.pause()
         text = screen_text(app)
         assert "✗ failed" in text
@@ -105,6 +107,48 @@ async def test_a_filter_without_meaning_says_so_in_place(filled: Workspace) -> N
         await pilot.press("slash", *"atack:x")
         await until(lambda: "there is no field 'atack'" in screen_text(app))
         assert not isinstance(app.screen, Dialog)
+
+
+async def test_a_filter_that_a_single_run_has_put_aside_comes_back(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        await pilot.press("slash", *"acc>0.98", "enter")
+        await until(lambda: shown(app) == ["attack", "base"])
+        await pilot.press("7")
+        await app.open_run("random")
+        await until(lambda: len(shown(app)) == 5 and "Runs · all" in screen_text(app))
+        await pilot.press("7", "5")
+        await until(lambda: shown(app) == ["attack", "base"] and "Runs · acc>0.98" in screen_text(app))
+        assert app.memory.get("runs filter", "") == "acc>0.98"
+
+
+async def test_a_state_that_is_none_is_answered_with_the_states(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        await pilot.press("slash", *"status:don")
+        await until(lambda: "States: done, failed, cancelled" in screen_text(app))
+
+
+async def test_the_order_is_found_by_the_columns_heading_and_a_miss_is_told(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        await pilot.press("s", *"asrx")
+        await until(lambda: "nothing matches" in screen_text(app))
+        await pilot.press("backspace", "enter")
+        await until(lambda: pane_of(app).order.by == "asr" and "nothing matches" not in screen_text(app))
+
+
+def test_a_long_name_is_cut_where_it_still_tells_runs_apart() -> None:
+    name = "static_patch/random_removal (activation_clustering)"
+    assert shortened(name, 60) == name
+    assert shortened("static_patch/data_cleaning", 20) == "stati…/data_cleaning"
+    bounds = [f"static_patch/{b} ({d})" for b in ("random_removal", "perfect_removal") for d in ("strip", "spectre")]
+    for cells in (22, 25, 40):
+        short = [shortened(text, cells) for text in bounds]
+        assert len({*short}) == len(bounds) and all(len(text) <= cells for text in short)
 
 
 async def test_filter_order_and_marks_are_remembered(filled: Workspace) -> None:

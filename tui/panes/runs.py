@@ -30,6 +30,9 @@ SETTLE = 0.08
 """Seconds that the cursor must stand still before a run's files are read."""
 NOTHING = "No runs yet. Press 4, then r: pick a profile and run it."
 
+NO_MATCH = "Nothing matches; esc clears."
+STATES = "\n\nStates: done, failed, cancelled, skipped, interrupted, running, waiting."
+
 
 class RunsPane(Pane):
     """All runs above, one run below."""
@@ -71,6 +74,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.order = Order()
         self.page = Page([], 0, 0)
         self._problem = ""
+        self._put_aside = ""
+        """The filter that was in force before a single run was asked for."""
         self._asked: str | None = None
         """The run that was asked for: it is shown though it may be on none of the pages that have been read."""
         self._goes = False
@@ -98,8 +103,12 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         return self.query_one(RunTable)
 
     def opened(self) -> None:
-        """Read the runs anew; then runs of drivers that died are noticed."""
+        """Read the runs anew, with the filter that somebody else has put aside; then dead drivers are noticed."""
         self.table.focus()
+        if self._put_aside and not self.filter:
+            bar = self.query_one(FilterBar)
+            bar.value, self.filter, self._put_aside, self._asked = self._put_aside, self._put_aside, "", None
+            bar.action_leave()
         self.action_reload()
         self._recovers = True
 
@@ -127,8 +136,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def show_run(self, uid: str) -> None:
         """Put the cursor on a run, whatever the filter hides."""
+        self._put_aside = self.filter or self._put_aside
         self._asked, self._goes, self.filter = uid, True, ""
-        self.frame.memory.set("runs filter", "")
         self.query_one(FilterBar).action_clear()
         self.action_reload()
 
@@ -152,7 +161,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.set_class(not page.rows, "-empty")
         if page.rows and self.has_focus:
             self.call_after_refresh(table.focus)
-        self.query_one("#nothing", Static).update(NOTHING if not page.total else "Nothing matches; esc clears.")
+        none = NO_MATCH + (STATES if "status:" in self.filter or "state:" in self.filter else "")
+        self.query_one("#nothing", Static).update(none if page.total else NOTHING)
         if self._goes:
             self._goes = False
             self._go_to(self._asked)
@@ -185,7 +195,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         box = self.query_one("#list-box", Box)
         count = f"{self.page.found:,} of {self.page.total:,}" if self.filter else f"{self.page.total:,}"
         box.title(f"Runs · {self.filter or 'all'}", count)
-        marked = f" · {len(self.frame.marked)} marked" if self.frame.marked else ""
+        marked = f" · {len(self.frame.marked)} marked · c compares, u unmarks" if self.frame.marked else ""
         arrow = "↓" if self.order.descending else "↑"
         self.status = self._problem or f"sorted by {SORTS.get(self.order.by, self.order.by)} {arrow}{marked}"
 
@@ -265,7 +275,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         """Narrow the list."""
         if event.text.strip() == self.filter:
             return
-        self.filter = event.text.strip()
+        self.filter, self._put_aside = event.text.strip(), ""
         self.frame.memory.set("runs filter", self.filter)
         self._begin_anew()
 
@@ -275,7 +285,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def action_sort(self) -> None:
         """Choose what orders the list."""
-        options = [Option(text, name) for name, text in SORTS.items()]
+        width = max(map(len, SORTS.values()))
+        options = [Option(f"{text.ljust(width)}  {HEADINGS.get(name, '')}", name) for name, text in SORTS.items()]
 
         def chosen(name: str | None) -> None:
             if name is not None:

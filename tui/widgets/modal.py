@@ -38,6 +38,7 @@ class Dialog(ModalScreen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Close"),
         Binding("y", "copy", "Copy", show=False),
+        Binding("question_mark,f1", "app.help", "Help", show=False),
     ]
 
     def __init__(self, title: str, body: str, choices: Sequence[Choice] = (), *, safe: str = "close") -> None:
@@ -139,6 +140,7 @@ class Picker(ModalScreen[str | None]):
         lines = self.query_one(OptionLines)
         lines.options = [o for o in self.all if all(word in o.text.lower() for word in words)]
         lines.changed()
+        self.query_one(Box).title(self.heading, "" if lines.options else "nothing matches")
 
     def on_input_submitted(self) -> None:
         """Take the line under the cursor."""

@@ -29,7 +29,7 @@ class RunTable(Table["RunRow"]):
         columns: list[Column[RunRow]] = [
             Column("run", 6, lambda r: r.record.uid[-6:]),
             Column("when", 6, lambda r: _when(r.record.created_at, clock())),
-            Column("attack / defense", 0, _what),
+            Column("attack / defense", 0, _what, fit=shortened),
             Column("kind", 8, lambda r: r.record.kind, least=110),
             Column("data", 7, lambda r: r.record.dataset, wide=14),
             Column("model", 10, lambda r: r.record.model, least=100),
@@ -41,6 +41,19 @@ class RunTable(Table["RunRow"]):
             Column("state", 9, _state, wide=13),
         ]
         super().__init__(columns, key=lambda r: r.record.uid, marked=marked, id=id)
+
+
+def shortened(name: str, cells: int) -> str:
+    """Return `attack/defense (detector)` in so many cells: the attack gives way first, then the middle of the rest."""
+    if len(name) <= cells:
+        return name
+    attack, slash, rest = name.partition("/")
+    if not slash:
+        attack, rest = "", name
+    attack = f"{attack[: max(4, cells - len(rest) - 2)]}…/" if slash else ""
+    room = cells - len(attack)
+    first = max(0, room - 1) // 2
+    return attack + (rest if len(rest) <= room else f"{rest[:first]}…{rest[first + 1 - room :]}")
 
 
 def _when(created_at: str, now: float) -> str:

@@ -22,6 +22,7 @@ class Column(Generic[T]):
     """A column: its heading, width in cells (0 takes what is left), and what it shows of a row.
 
     `least` is the width of the table from which it is shown; from `ROOMY` on it is `wide` cells wide, if that is given.
+    `fit` shortens a text to so many cells where its end must not go.
     """
 
     heading: str
@@ -30,6 +31,7 @@ class Column(Generic[T]):
     right: bool = False
     least: int = 0
     wide: int = 0
+    fit: Callable[[str, int], str] | None = None
 
 
 class Table(Lines, Generic[T]):
@@ -97,7 +99,8 @@ class Table(Lines, Generic[T]):
             text.append("[x]" if self.key(row) in self.marked else "[ ]")
         for column, cells in self._layout(width):
             cell = column.cell(row)
-            part = cell.copy() if isinstance(cell, Text) else Text(one_line("" if cell is None else str(cell)))
+            plain = "" if cell is None else one_line(str(cell))
+            part = cell.copy() if isinstance(cell, Text) else Text(column.fit(plain, cells) if column.fit else plain)
             part.truncate(cells, overflow="ellipsis")
             part.align("right" if column.right else "left", cells)
             text.append(" ").append_text(part)
