@@ -69,7 +69,7 @@ def query(
             cursor = connection.execute(text, parameters)
             rows, more = _fetch(cursor, limit)
         except (sqlite3.Error, ValueError, OverflowError) as error:
-            raise _refusal(error, db, timeout, stopped()) from error
+            raise _refusal(error, connection, db, timeout, stopped()) from error
         if cursor.description is None:
             raise UsageError(f"an empty query: write {ALLOWED}")
         return Answer(_different(item[0] for item in cursor.description), rows, more)
@@ -92,7 +92,13 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def _refusal(error: sqlite3.Error | ValueError | OverflowError, db: Path, timeout: float, stopped: bool) -> SafedlError:
+def _refusal(
+    error: sqlite3.Error | ValueError | OverflowError,
+    connection: sqlite3.Connection,
+    db: Path,
+    timeout: float,
+    stopped: bool,
+) -> SafedlError:
     match getattr(error, "sqlite_errorcode", None):
         case sqlite3.SQLITE_AUTH:
             return UsageError(f"not allowed here; write {ALLOWED}")
@@ -104,8 +110,20 @@ def _refusal(error: sqlite3.Error | ValueError | OverflowError, db: Path, timeou
             )
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_IOERR:
             return connect.cannot_use(db, error)
+        case _ if "no such table" in str(error):
+            return UsageError(f"SQL: {error}; there are: {', '.join(_tables(connection))}")
         case _:
             return UsageError(f"SQL: {error}")
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    """Return what can be asked: runs, views, then the other tables, without those of migrations and of SQLite."""
+    connection.set_progress_handler(None, 0)
+    found = connection.execute(
+        "SELECT name FROM sqlite_master WHERE type IN ('view', 'table') AND name NOT LIKE 'sqlite%' "
+        "AND name NOT LIKE 'alembic%' ORDER BY name <> 'run', type = 'table', name"
+    )
+    return [str(name) for (name,) in found]
 
 
 def _different(names: Iterable[str]) -> tuple[str, ...]:

@@ -147,3 +147,8 @@ def test_a_missing_store_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="no store yet"):
         sql.query(tmp_path / "none.db", "SELECT 1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_table_is_answered_with_those_that_there_are(db: Path) -> None:
+    with pytest.raises(UsageError, match=r"no such table: runs; there are: run, attack_results, .*metric"):
+        sql.query(db, "SELECT * FROM runs")

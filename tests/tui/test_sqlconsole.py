@@ -56,6 +56,19 @@ async def test_rows_and_focus(filled: Workspace, size: tuple[int, int]) -> None:
         await golden(app, "compare_sql")
 
 
+async def test_an_error_leaves_no_rows_of_an_earlier_query_and_the_editor_can_be_emptied(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        assert "F4 clears" in message(console)
+        await ask(console, pilot, "SELECT uid FROM run", "rows")
+        assert console.rows.count
+        await ask(console, pilot, "SELECT uid FROM runs", "no such table: runs; there are: run, attack_results")
+        assert not console.rows.count and console.answered is None
+        await until(lambda: "defense_results" in screen_text(app))
+        await pilot.press("f4")
+        assert console.editor.text == "" and "F4 clears" in message(console)
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_an_error_in_one_line(filled: Workspace, size: tuple[int, int]) -> None:
     async with app_on(filled, size) as (app, pilot):

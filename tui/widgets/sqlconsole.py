@@ -29,7 +29,7 @@ REMEMBERED = 100
 """Queries that the history keeps."""
 LONGEST_UID = 64
 LONGEST_CELL = 10_000
-KEYS = "ctrl+j runs · F2 history · F3 named"
+KEYS = "ctrl+j runs · F2 history · F3 named · F4 clears"
 FIRST = "SELECT attack, defense, asr_after, clean_after, score\nFROM defense_results ORDER BY score DESC"
 
 
@@ -41,6 +41,7 @@ class SqlEditor(InOrder, TextArea):
         Binding("ctrl+x", "console('stop')", "Stop the query", show=False),
         Binding("f2", "console('history')", "history"),
         Binding("f3", "console('named')", "named"),
+        Binding("f4", "console('clear')", "Clear the query", show=False),
         Binding("escape", "console('leave')", "leave"),
     ]
     HELP = """\
@@ -59,7 +60,7 @@ class SqlConsole(Box):
     DEFAULT_CSS = """
     SqlConsole SqlEditor { height: 30%; min-height: 4; max-height: 14; border: none; padding: 0; background: $boost; }
     SqlConsole #sql-message { height: 1; color: $text-muted; }
-    SqlConsole #sql-message.error { color: $error; text-style: bold; }
+    SqlConsole #sql-message.error { color: $error; text-style: bold; height: auto; max-height: 4; }
     """
 
     class Left(Message):
@@ -148,7 +149,8 @@ class SqlConsole(Box):
         self._tell(f"{rows} · {answered.milliseconds:.1f} ms · reads only")
 
     def _object(self, error: Exception) -> None:
-        self._stop = None
+        self._stop = self.answered = None
+        self.rows.show((), (), ())  # what an earlier query returned would look like this one's answer
         text = str(error) if isinstance(error, SafedlError) else f"{type(error).__name__}: {error}"
         self._tell(f"✗ {text}", error=True)
 
@@ -199,9 +201,13 @@ class SqlConsole(Box):
 
     def _write(self, text: str) -> None:
         self.editor.load_text(text)
-        self._tell("ctrl+j runs it")
+        self._tell("ctrl+j runs it" if text else KEYS)
 
     # --- keys
+
+    def action_clear(self) -> None:
+        """Empty the editor."""
+        self._write("")
 
     def action_leave(self) -> None:
         """Go on to the rows, or out of the console where there are none."""
