@@ -9,14 +9,13 @@ import typer
 
 from safedl.cli.output import note, print_json, print_rows
 from safedl.errors import NotFoundError, UsageError, nearest
+from safedl.evaluation import MOST_COMPARED, only_newest
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
     from safedl.evaluation.comparison import Entry, Ranking
     from safedl.evaluation.statistics import Estimate
     from safedl.store.results import Selection
-
-MOST = 10_000
 
 
 def compare(
@@ -26,7 +25,7 @@ def compare(
     dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
     model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
     by: Annotated[str, typer.Option(help="The metric that ranks: final, mitigation, asr, seconds ...")] = "final",
-    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many runs, the newest.")] = MOST,
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many runs, the newest.")] = MOST_COMPARED,
     json: Annotated[bool, typer.Option("--json", help="Print an array of rankings.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per defense.")] = False,
     md: Annotated[bool, typer.Option("--md", help="Print Markdown tables.")] = False,
@@ -61,7 +60,7 @@ def compare(
     if not rankings:
         note("nothing to compare: no such completed runs")
     elif len(found) == limit:
-        note(f"only the newest {limit} runs are compared; choose with --attack, --dataset, --model, or raise --limit")
+        note(f"{only_newest(limit)}; choose with --attack, --dataset, --model, or raise --limit")
 
 
 def _metric(name: str) -> str:

@@ -61,6 +61,13 @@ async def test_nothing_to_compare(workspace: Workspace, size: tuple[int, int]) -
         await golden(app, "compare_empty")
 
 
+async def test_rankings_of_a_part_of_the_runs_say_so(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.services.comparison.MOST_COMPARED", 3)
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await until(lambda: pane.status.startswith("only the newest 10,000 runs are compared · "))
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_rankings_while_nothing_is_marked(filled: Workspace, size: tuple[int, int]) -> None:
     async with app_on(filled, size) as (app, pilot):

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widgets import Static
 
+from safedl.evaluation import MOST_COMPARED, only_newest
 from safedl.evaluation.comparison import Ranking
 from tui.services import comparison as service
 from tui.services import export
@@ -175,7 +176,8 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         if self.shows_rankings:
             about = self.overview.about if self.overview else ""
             box.title(f"Rankings · {about}" if about else "Compare", "[x] space marks")
-            self.status = (
+            some = f"{only_newest(MOST_COMPARED)} · " if self.overview and self.overview.left_out else ""
+            self.status = some + (
                 f"{marked} marked · r puts them side by side"
                 if marked
                 else "nothing is marked: space marks a line's runs, + adds a run, Runs (5) marks too"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from safedl.errors import NotFoundError
+from safedl.evaluation import MOST_COMPARED
 from safedl.evaluation.comparison import COMPARED, SMALLER_IS_BETTER, Ranking, compare
 from safedl.workspace import Workspace
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 24
 """Runs side by side: more are no comparison."""
-MOST_RESULTS = 2000
-"""The newest runs that rankings are made of."""
 OUTCOMES = ("clean_accuracy", "asr", "adversarial_accuracy", "robust_accuracy", "source_target_rate")
 ORDER = (*OUTCOMES, *(name for name in COMPARED if name not in OUTCOMES))
 SMALLER = SMALLER_IS_BETTER | {"loss", "epsilon_spent"}
@@ -46,6 +45,8 @@ class Overview:
 
     about: str
     rankings: tuple[Ranking, ...]
+    left_out: bool = False
+    """Whether there are more runs than are compared."""
 
 
 def read_marked(workspace: Workspace, uids: Iterable[str]) -> list[Compared]:
@@ -70,7 +71,8 @@ def read_overview(workspace: Workspace) -> Overview:
     cell = newest_cell(workspace.db) if connect.exists(workspace.db) else None
     if cell is None:
         return Overview("", ())
-    return Overview(" / ".join(cell), compare(results(workspace.db, Selection(*cell), MOST_RESULTS)))
+    found = results(workspace.db, Selection(*cell), MOST_COMPARED)
+    return Overview(" / ".join(cell), compare(found), len(found) == MOST_COMPARED)
 
 
 def read_curves(workspace: Workspace, uids: Iterable[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
