@@ -280,7 +280,7 @@ async def test_a_question_answers_to_the_key_of_help(workspace: Workspace) -> No
     async with app_on(workspace) as (app, pilot):
         await app.push_screen(Dialog("Delete it?", "For good.", (Choice("X", "delete it", "yes"),)))
         await pilot.press("question_mark")
-        await until(lambda: isinstance(app.screen, Help) and "Copy" in screen_text(app))
+        await until(lambda: isinstance(app.screen, Help) and "esc         Close" in screen_text(app))
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, Dialog))
 
@@ -290,3 +290,5 @@ async def test_the_last_line_is_filled_as_far_as_there_is_room(workspace: Worksp
         await pilot.press("1")
         await until(lambda: "z zoom  o open another profile  R run this profile" in screen_text(app))
         assert screen_text(app).rstrip().endswith("^p cmds  ? help  ^q quit")
+        await pilot.press("5", "slash")
+        await until(lambda: "esc clear" in screen_text(app) and "space mark" not in screen_text(app))

@@ -127,6 +127,9 @@ class Hints(Widget):
     def _told(self) -> list[Binding]:
         """Return what works here, the most important first: what is to be shown, then the pane's other keys."""
         active = [a for a in self.screen.active_bindings.values() if a.enabled and a.binding.description]
+        focused = self.screen.focused
+        if focused is not None and focused.check_consume_key("a", "a"):  # in a text, the pane's keys are letters
+            active = [a for a in active if not isinstance(a.node, Pane)]
         others = [a.binding for a in active if isinstance(a.node, Pane) and not a.binding.show]
         found: dict[str, Binding] = {}
         for binding in [a.binding for a in active if a.binding.show] + others:
