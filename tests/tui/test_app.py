@@ -14,6 +14,7 @@ from tui.app import PANES
 from tui.panes.run import PlanTree
 from tui.panes.scan import ask_for_scan
 from tui.services import runs
+from tui.services.persist import Memory
 from tui.widgets.help import Help, keys_of
 from tui.widgets.modal import Choice, Dialog
 
@@ -292,3 +293,10 @@ async def test_the_last_line_is_filled_as_far_as_there_is_room(workspace: Worksp
         assert screen_text(app).rstrip().endswith("^p cmds  ? help  ^q quit")
         await pilot.press("5", "slash")
         await until(lambda: "esc clear" in screen_text(app) and "space mark" not in screen_text(app))
+
+
+def test_a_setting_of_another_type_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "app.json").write_text('{"marks": "text", "size": 3}')
+    memory = Memory(tmp_path / "app.json")
+    assert memory.get("marks", []) == []
+    assert memory.get("size", 0) == 3

@@ -8,11 +8,12 @@ import pytest
 from textual.pilot import Pilot
 
 from safedl.workspace import Workspace
-from tests.conclusions.measured import METRICS, ran
+from tests.conclusions.measured import METRICS, PROFILE, ran
 from tests.store.samples import Workplace
 from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, recorded, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.compare import ComparePane
+from tui.services import comparison
 
 RUNS = {"static_patch@0": "undefended", "static_patch/activation_clustering@0": "activation_clustering",
         "static_patch/spectral_signatures@0": "spectral_signatures"}  # fmt: skip
@@ -201,3 +202,13 @@ async def test_the_table_as_a_file(filled: Workspace, tmp_path: Path) -> None:
         await pilot.press("escape")
         await until(lambda: len(app.screen_stack) == 1)
         assert path.read_text() == "mine"
+
+
+def test_the_overview_is_of_the_newest_runs_data_set_and_model(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    ran(work, PROFILE.replace("name: cnn", "name: mlp"), uid="e0", seeds=(0,))
+    ran(work, uid="e1", seeds=(0,), statuses={"label_flipping@0": "failed"})
+    work.recorder.close()
+    assert {ranking.model for ranking in comparison.read_overview(workspace).rankings} == {"cnn"}
+    found = [record.stage for record in comparison.newest_runs(workspace) if record.attack == "label_flipping"]
+    assert found.count("label_flipping@0") == 1  # what failed cannot be compared

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from safedl.catalog import DEFENSES
 from safedl.profile.load import load, parse
 from safedl.workspace import Workspace
 from tests.conclusions.measured import PROFILE, ran, save
@@ -14,6 +15,8 @@ from tests.tui.conftest import SIZES, FakeDriver, app_on, golden, recorded, scre
 from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.services import plan_cost
+from tui.services.defending import Recommended, defending, differences
+from tui.services.drafts import Draft
 from tui.services.plan_cost import Cost, History
 from tui.services.questionnaire import ASKED, NewProfile
 
@@ -113,6 +116,25 @@ def test_a_plan_costs_what_its_stages_took(tmp_path: Path) -> None:
     # dp_training never ran; the attack, three detectors at 30, 10 and 1, and four bounds have to run again
     assert plan_cost.cost(other, known) == Cost(9, 2, 1, 30.0 + 41.0 + 4 * 30.0)
     assert plan_cost.cost(profile, History()) == Cost(11, 0, 11, 0.0)
+
+
+def test_what_another_seed_did_is_still_to_be_done(tmp_path: Path) -> None:
+    work = Workplace(tmp_path)
+    ran(work, seeds=(1,))
+    profile = parse(PROFILE)  # seed 0
+    assert plan_cost.cost(profile, plan_cost.history(work.db, profile)).done == 0
+
+
+def test_a_parameter_that_says_the_default_is_no_difference(workspace: Workspace) -> None:
+    default = DEFENSES["fine_pruning"].params.model_fields["pruning_ratio"].default
+    text = PROFILE.replace(
+        "[activation_clustering, spectral_signatures, anomaly_detection]",
+        f"[fine_pruning], fine_pruning: {{pruning_ratio: {default}}}",
+    )
+    save(workspace.root, text)
+    now, advised = defending(Draft(workspace, "small"), "static_patch"), Recommended(("fine_pruning",), {}, False)
+    assert differences(now, advised) == []
+    assert now.mode(advised) == "R"
 
 
 async def test_the_cost_follows_when_an_experiment_ends(workspace: Workspace) -> None:

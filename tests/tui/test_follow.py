@@ -7,7 +7,7 @@ import pytest
 from safedl import events
 from safedl.workspace import Workspace
 from tests.tui.conftest import NOW, UID, FakeDriver, recorded
-from tui.services.follow import ExperimentState, Hub, stage_order
+from tui.services.follow import ExperimentState, Hub, StageState, stage_order
 
 
 def state_after(count: int | None = None) -> ExperimentState:
@@ -48,6 +48,21 @@ def test_the_remaining_time_follows_the_finished_share() -> None:
     assert state_after(2).remaining(NOW) is None
 
 
+def test_what_was_only_linked_tells_nothing_of_the_remaining_time() -> None:
+    state = state_after(1)
+    *linked, done = list(state.stages)[:4]
+    for uid in linked:
+        state.apply(events.event("run", uid, status="linked"))
+    for status in ("running", "completed"):
+        state.apply(events.event("run", done, status=status))
+    assert state.started is not None
+    assert state.remaining(state.started + 10) == 30.0  # one of four took ten seconds
+
+
+def test_a_phase_that_does_more_than_it_said_is_done() -> None:
+    assert StageState("u", "x@0", "attack", None, "x", done=12, total=10).fraction == 1.0
+
+
 def test_parents_stand_before_their_children() -> None:
     ordered = stage_order(state_after(1))
     position = {s.id: i for i, s in enumerate(ordered)}
@@ -86,6 +101,31 @@ def test_the_hub_finds_drivers_that_others_started_and_tells_their_end(workspace
     assert hub.experiments[UID].finished == 7
     clock[0] += 2
     assert read(hub) == []
+
+
+def test_an_experiment_that_ended_before_it_was_followed_does_not_end_again(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say()
+    driver.leave()
+    hub = Hub(workspace, lambda: NOW)
+    hub.follow(UID)
+    assert read(hub) == []
+
+
+def test_the_hub_finds_a_driver_that_resumes_what_had_died(workspace: Workspace) -> None:
+    clock = [NOW]
+    hub = Hub(workspace, lambda: clock[0])
+    first = FakeDriver(workspace, recorded())
+    first.say(20)
+    first.leave()
+    read(hub)
+    assert not hub.running
+    resumed = FakeDriver(workspace, recorded())
+    resumed.say(5)
+    clock[0] += 2
+    read(hub)
+    assert hub.running == {UID}
+    resumed.leave()
 
 
 def test_a_line_that_is_half_written_is_read_when_it_is_whole(workspace: Workspace) -> None:

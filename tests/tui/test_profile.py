@@ -460,3 +460,32 @@ async def test_a_new_profile_replaces_none_that_came_meanwhile(workspace: Worksp
     with pytest.raises(UsageError, match="made meanwhile"):
         made.write(workspace)
     assert path.read_text() == PROFILE
+
+
+def test_the_copy_beside_a_profile_is_what_it_was_at_first(workspace: Workspace) -> None:
+    path = own(workspace)
+    draft = Draft(workspace, "mine")
+    for epochs in (7, 8):
+        draft.change({("training", "epochs"): epochs})
+    assert path.with_name("mine.yaml.bak").read_text() == PROFILE
+
+
+def test_undo_drops_what_is_not_valid_first(workspace: Workspace) -> None:
+    own(workspace)
+    draft = Draft(workspace, "mine")
+    draft.change({("training", "epochs"): 7})
+    assert not draft.change({("training", "epochs"): "many"})
+    assert draft.unsaved and draft.undo()
+    assert draft.document["training"]["epochs"] == 7
+
+
+def test_a_recipe_that_somebody_changed_does_not_follow_the_data_set(workspace: Workspace) -> None:
+    own(workspace, "name: mine\ndataset: {name: digits}\ntraining: {epochs: 77, batch_size: 64}\n")
+    assert ("training", "epochs") not in settings._follow_dataset(Draft(workspace, "mine"), "mnist")
+
+
+def test_an_attack_that_is_added_again_keeps_its_parameters() -> None:
+    mine = {"attack_overrides": {"backdoor": {"static_patch": {"target_class": 5}}}}
+    changes = drafts.added(mine, [ATTACKS["static_patch"]])
+    assert ("attack_overrides", "backdoor", "static_patch") not in changes
+    assert ("defense_config", "backdoor", "static_patch") in changes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import pytest
 from rich.text import Text
 
 from safedl import review
-from safedl.review import IMAGES, SUSPECTS, Suspect, path_of
+from safedl.errors import UsageError
+from safedl.review import IMAGES, SUSPECTS, Decision, Suspect, path_of
 from safedl.workspace import Workspace
 from tests.tui.conftest import app_on, screen_text, until
 from tests.tui.scans import FIRST, add_scan, decided, grid_of, pictures
+from tui.services import review as service
+from tui.services.review import Notebook
 from tui.widgets.modal import Dialog
 from tui.widgets.suspects import layout_of
 
@@ -182,3 +186,26 @@ async def test_a_broken_result_does_not_crash_the_list_or_the_review(scanned: Wo
         await until(lambda: "scan@0" in screen_text(app))
         await pilot.press("v")
         await until(lambda: "cannot be read" in screen_text(app) or "? no verdict" in screen_text(app))
+
+
+def test_a_page_comes_with_its_neighbours(scanned: Workspace) -> None:
+    page = service.read_page(scanned, service.open_scan(scanned, "scan-1"), 10, 5, (4, 2), False)
+    assert list(page.suspects) == list(range(5, 20))
+    assert (page.start, len(page.pictures)) == (10, 5)
+
+
+def test_of_two_decisions_about_a_suspect_the_later_is_recorded() -> None:
+    asked: list[dict[int, Decision | None]] = []
+
+    def write(changes: Mapping[int, Decision | None]) -> None:
+        asked.append(dict(changes))
+        if len(asked) == 1:
+            notebook.set({1: "drop"}, 0)  # decided while the first is being written
+            raise UsageError("the disk is full")
+
+    notebook = Notebook(write)
+    notebook.set({1: "keep"}, 0)
+    with pytest.raises(UsageError):
+        notebook.write()
+    notebook.write()
+    assert asked == [{1: "keep"}, {1: "drop"}]

@@ -330,3 +330,16 @@ async def test_a_stage_that_ended_opens_its_run(filled: Workspace) -> None:
         await until(lambda: app.pane is not None and app.pane.id == "runs" and len(shown(app)) == 5)
         await until(lambda: (row := pane_of(app).table.current) is not None and row.record.uid == "base")
         await until(lambda: (row := app.main.query_one(DetailsBox).row) is not None and row.record.uid == "base")
+
+
+def test_pages_in_any_order_follow_each_other(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    work.begin(experiment(), [run(f"r{i:04}", seed=i % 2) for i in range(450)])
+    work.recorder.close()
+    order = service.Order("model", False)
+    page = service.read_page(workspace, "", order)
+    more = service.read_more(workspace, "", order, page.rows)
+    assert len(more) == service.PAGE
+    assert not {row.record.uid for row in page.rows} & {row.record.uid for row in more}
+    some = service.read_page(workspace, "seed:1", order)
+    assert (len(some.rows), some.found, some.total) == (service.PAGE, 225, 450)

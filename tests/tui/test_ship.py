@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -259,3 +260,14 @@ async def test_a_path_that_cannot_be_is_an_objection(filled: Workspace, path: st
         await pilot.pause()
         assert isinstance(app.screen, FillIn)
         assert str(app.screen.query_one(".objection").render())  # type: ignore[attr-defined]
+
+
+def test_the_profile_that_ran_last_is_shown(workspace: Workspace) -> None:
+    for uid, name in (("20260101-000000-a", "mine"), ("20260102-000000-b", "other")):
+        save(workspace.root, PROFILE.replace("name: small", f"name: {name}")).rename(
+            workspace.root / "profiles" / f"{name}.yaml"
+        )
+        folder = workspace.experiment_folder(uid)
+        folder.mkdir(parents=True)
+        (folder / "plan.json").write_text(json.dumps({"name": name, "stages": {}, "runs": []}))
+    assert service.newest_profile(workspace) == "other"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from itertools import count
+from pathlib import Path
 
 import pytest
 from textual.events import Key
@@ -12,7 +13,7 @@ from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tests.tui.test_compare import filled, open_pane
 from tui.app import SafedlApp
-from tui.services import queries
+from tui.services import export, queries
 from tui.widgets.fillin import Field
 from tui.widgets.modal import Dialog
 from tui.widgets.sqlconsole import SqlConsole
@@ -213,3 +214,9 @@ async def test_a_long_text_is_shown_whole(filled: Workspace) -> None:
         await pilot.press("enter")
         await until(lambda: isinstance(app.screen, Dialog))
         assert "xxxxxxxx" in screen_text(app)
+
+
+@pytest.mark.parametrize("name", ["t.json", "t.JSON"])
+def test_the_ending_of_a_file_tells_its_form_in_any_spelling(tmp_path: Path, name: str) -> None:
+    export.write_rows(tmp_path / name, ["a", "b"], [[1, "x"]])
+    assert json.loads((tmp_path / name).read_text()) == [{"a": 1, "b": "x"}]
