@@ -6,15 +6,13 @@ import pytest
 from textual.pilot import Pilot
 
 from safedl.catalog import ATTACKS
-from safedl.errors import UsageError
 from safedl.profile.load import load
 from safedl.threats import CATEGORIES, QUESTIONS
 from safedl.workspace import Workspace
 from tests.tui.conftest import SIZES, app_on, golden, screen_text, until
 from tui.app import SafedlApp
 from tui.panes.profile import ProfilePane
-from tui.services import drafts, settings
-from tui.services.drafts import Draft, cover
+from tui.services.drafts import cover
 from tui.services.questionnaire import ASKED, NewProfile
 from tui.widgets.fillin import FillIn
 from tui.widgets.form import Entry, Form
@@ -373,24 +371,6 @@ async def test_a_section_that_is_none_is_shown_and_can_be_mended(workspace: Work
             pane.draft.change(cover(pane.draft.document, threat, covered=covered))
 
 
-def test_a_threat_given_as_text_stays_one(workspace: Workspace) -> None:
-    changes = cover({"threat_model": {"threat_categories": "evasion_attacks"}}, "backdoor_attacks", covered=True)
-    assert changes["threat_model", "threat_categories"] == ["evasion_attacks", "backdoor_attacks"]
-
-
-def test_undo_does_not_take_back_what_somebody_else_wrote(workspace: Workspace) -> None:
-    path = own(workspace)
-    draft = Draft(workspace, "mine")
-    assert draft.change({("training", "epochs"): 7})
-    theirs = path.read_text().replace("batch_size: 64", "batch_size: 128  # by a colleague")
-    path.write_text(theirs)
-    with pytest.raises(UsageError, match="changed elsewhere"):
-        draft.undo()
-    assert path.read_text() == theirs and "128" in draft.text
-    assert not draft.undo()
-    assert path.read_text() == theirs
-
-
 async def test_a_value_that_is_left_unfinished_goes_nowhere(workspace: Workspace) -> None:
     path = own(workspace)
     before = path.read_text()
@@ -409,15 +389,6 @@ async def test_a_value_that_is_left_unfinished_goes_nowhere(workspace: Workspace
         assert path.read_text() == before
 
 
-async def test_what_an_editor_leaves_beside_profiles_is_passed_over(workspace: Workspace) -> None:
-    own(workspace)
-    (workspace.root / "profiles" / ".#mine.yaml").symlink_to("ana@box.1234")
-    (workspace.root / "profiles" / "gone.yaml").symlink_to("nowhere")
-    assert "mine" in workspace.profiles() and not {".#mine", "gone"} & set(workspace.profiles())
-    async with app_on(workspace) as (app, pilot):
-        assert (await opened(app, pilot)).draft.name == "mine"
-
-
 async def test_an_editor_that_cannot_be_named_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     own(workspace)
     monkeypatch.setenv("VISUAL", "vi 'half a quote")
@@ -425,67 +396,3 @@ async def test_an_editor_that_cannot_be_named_is_told(workspace: Workspace, monk
         await opened(app, pilot)
         await pilot.press("e")
         await until(lambda: "cannot start the editor" in screen_text(app))
-
-
-def test_what_could_not_be_saved_is_not_shown_as_saved(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise UsageError("the folder is read-only")
-
-    own(workspace)
-    draft = Draft(workspace, "mine")
-    with monkeypatch.context() as patch:
-        patch.setattr(drafts, "update", refuse)
-        with pytest.raises(UsageError):
-            draft.change({("training", "epochs"): 7})
-    assert draft.document["training"]["epochs"] == 15 and not draft.undo()
-    shipped = Draft(workspace, "digits")
-    monkeypatch.setattr(drafts, "store", refuse)
-    with pytest.raises(UsageError):
-        shipped.change({("training", "epochs"): 7})
-    assert shipped.shipped and shipped.path.is_file()
-
-
-@pytest.mark.parametrize("damage", ["model: 5", "training: [1]"])
-def test_another_data_set_for_a_profile_with_an_odd_section(workspace: Workspace, damage: str) -> None:
-    key = damage.partition(":")[0]
-    own(workspace, "name: mine\ndataset: {name: digits}\n" + damage + "\n")
-    draft = Draft(workspace, "mine")
-    assert key in draft.problems[0].path
-    assert settings._follow_dataset(draft, "mnist") == {}
-
-
-async def test_a_new_profile_replaces_none_that_came_meanwhile(workspace: Workspace) -> None:
-    path = own(workspace, name="cam")
-    made = NewProfile("cam", {q.id: q.values[0] for q in ASKED})
-    with pytest.raises(UsageError, match="made meanwhile"):
-        made.write(workspace)
-    assert path.read_text() == PROFILE
-
-
-def test_the_copy_beside_a_profile_is_what_it_was_at_first(workspace: Workspace) -> None:
-    path = own(workspace)
-    draft = Draft(workspace, "mine")
-    for epochs in (7, 8):
-        draft.change({("training", "epochs"): epochs})
-    assert path.with_name("mine.yaml.bak").read_text() == PROFILE
-
-
-def test_undo_drops_what_is_not_valid_first(workspace: Workspace) -> None:
-    own(workspace)
-    draft = Draft(workspace, "mine")
-    draft.change({("training", "epochs"): 7})
-    assert not draft.change({("training", "epochs"): "many"})
-    assert draft.unsaved and draft.undo()
-    assert draft.document["training"]["epochs"] == 7
-
-
-def test_a_recipe_that_somebody_changed_does_not_follow_the_data_set(workspace: Workspace) -> None:
-    own(workspace, "name: mine\ndataset: {name: digits}\ntraining: {epochs: 77, batch_size: 64}\n")
-    assert ("training", "epochs") not in settings._follow_dataset(Draft(workspace, "mine"), "mnist")
-
-
-def test_an_attack_that_is_added_again_keeps_its_parameters() -> None:
-    mine = {"attack_overrides": {"backdoor": {"static_patch": {"target_class": 5}}}}
-    changes = drafts.added(mine, [ATTACKS["static_patch"]])
-    assert ("attack_overrides", "backdoor", "static_patch") not in changes
-    assert ("defense_config", "backdoor", "static_patch") in changes
