@@ -100,7 +100,7 @@ def make_it_small(terminal: Tmux) -> None:
 def choose_defenses(terminal: Tmux) -> None:
     """Leave three of six, and change a parameter of one."""
     terminal.press("3")
-    terminal.wait_for("›C static_patch  6/6")
+    terminal.wait_for("›A static_patch  6/6")
     terminal.press("Enter")
     terminal.wait_for("┏━ static_patch", "›[x] fine_pruning")
     terminal.press("Space", "j", "j", "j", "Space", "G", "Space")
