@@ -125,8 +125,9 @@ def run_and_cancel_one_stage(terminal: Tmux) -> None:
     terminal.wait_for("Cancel random_removal")
     terminal.press("x")
     terminal.wait_for("cancelled")
-    terminal.wait_for("✓ activation_clustering", "✓ spectral_signatures", "✓ pruning")
-    terminal.wait_for("7 done, 1 cancelled", "R resumes")
+    terminal.wait_for(
+        "✓ activation_clustering", "✓ spectral_signatures", "✓ pruning", "7 done, 1 cancelled", "R resumes"
+    )
 
 
 def read_report_and_removed_samples(terminal: Tmux) -> None:

@@ -133,10 +133,10 @@ async def test_a_group_says_which_earlier_decisions_it_replaces_and_undoing_take
     scanned: Workspace,
 ) -> None:
     async with app_on(scanned) as (app, pilot):
-        await review_of(app, pilot, "scan-1")
+        pane = await review_of(app, pilot, "scan-1")
         await pilot.press("space", "d", "g", "c", "d")  # the first suspect is kept, and of the same group
         told = "group 0: 15 dropped, 1 earlier decision replaced; u takes it back"
-        await until(lambda: told in [n.message for n in app._notifications])
+        await until(lambda: told in [n.message for n in app._notifications] and not pane._looking)
         await pilot.press("u")
         await until(lambda: not app._notifications)
         await until(lambda: decided(scanned) == {100: "keep", 107: "drop"})
