@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -23,8 +23,9 @@ IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".p
 def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return the images below `folder`; the names of its subfolders are the classes, numbers in numeric order.
 
-    Every file must be an image, notes (`.csv`, `.txt` ...) and what is hidden or lies in a hidden folder apart. Parts
-    may have other names, as `Training` and `val` (`safedl.data.parts`); of two that measure the first counts.
+    Every file must be an image, notes (`.csv`, `.txt` ...) and what is hidden or lies in a hidden folder apart; links
+    are followed. Parts may have other names, as `Training` and `val` (`safedl.data.parts`); of two that measure the
+    first counts.
     For `shape` see `read_images`. Raises `UsageError` naming the folder or file that cannot be used.
     """
     train_root, test_root = _roots(folder, progress)
@@ -85,12 +86,14 @@ def _roots(folder: Path, progress: Progress) -> tuple[Path, Path | None]:
 
 def holds_images(folder: Path) -> bool:
     """Return whether a file below `folder` looks like an image by its name."""
-    return any(p.suffix.lower() in IMAGES and not _is_hidden(p.relative_to(folder)) for p in folder.rglob("*"))
+    return any(path.suffix.lower() in IMAGES for path in _walk(folder, ()))
 
 
 def _classes(root: Path) -> list[str]:
-    names = [p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
-    return in_order(names)
+    paths = [path for path in root.iterdir() if not path.name.startswith((".", "__"))]
+    for path in paths:
+        _check_link(path)
+    return in_order(path.name for path in paths if path.is_dir())
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -101,16 +104,40 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def _files(folder: Path, progress: Progress) -> list[Path]:
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not _is_hidden(p.relative_to(folder)))
+    files = sorted(_walk(folder, ()))
     images = [p for p in files if p.suffix.lower() not in SIDECARS]
     if len(images) < len(files):
         progress.log(f"passed over {len(files) - len(images)} files in {folder} that are not images")
     return images
 
 
-def _is_hidden(path: Path) -> bool:
-    """Return whether a file or a folder above it is hidden, or is what macOS adds to an archive."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the files below `folder` that are not hidden; links are followed. `above`: the folders that led here."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in above:
+            raise UsageError(f"{folder} is a link to a folder that it lies in, or leads to one; remove it")
+        paths = list(folder.iterdir())
+    except OSError as error:
+        raise UsageError(f"cannot read {folder}: {error.strerror}") from None
+    for path in paths:
+        if path.name.startswith(".") or path.name == "__MACOSX":  # the latter is what macOS adds to an archive
+            continue
+        if path.is_dir():
+            yield from _walk(path, (*above, (status.st_dev, status.st_ino)))
+        elif path.is_file():
+            yield path
+        else:
+            _check_link(path)
+
+
+def _check_link(path: Path) -> None:
+    """Raise `UsageError` for a link that leads nowhere, save to a file that is no image."""
+    if path.is_symlink() and not path.exists() and path.suffix.lower() not in SIDECARS:
+        raise UsageError(
+            f"{path} is a link to {path.readlink()}, which is not there; fetch it, as by dvc pull or git annex get, "
+            "or remove the link"
+        )
 
 
 def _labels(classes: list[str], files: dict[str, list[Path]]) -> Tensor:

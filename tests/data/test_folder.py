@@ -191,10 +191,39 @@ def test_photographs_for_printers_and_moving_pictures_are_read(tmp_path: Path) -
 
 def test_what_is_no_file_is_passed_over(tmp_path: Path) -> None:
     _two_classes(tmp_path)
-    (tmp_path / "cat" / "nowhere.png").symlink_to(tmp_path / "gone.png")
-    (tmp_path / "cat" / "round").symlink_to(tmp_path / "cat")
+    (tmp_path / "cat" / "nowhere.txt").symlink_to(tmp_path / "gone.txt")
     os.mkfifo(tmp_path / "cat" / "pipe.png")
     assert len(_read(tmp_path).train) == 6
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "real")
+    (tmp_path / "linked" / "dog").mkdir(parents=True)
+    (tmp_path / "linked" / "cat").symlink_to(tmp_path / "real" / "cat")
+    (tmp_path / "linked" / "dog" / "more").symlink_to(tmp_path / "real" / "dog")
+    (tmp_path / "linked" / "dog" / "one.png").symlink_to(tmp_path / "real" / "dog" / "2.png")
+    raw = _read(tmp_path / "linked")
+    assert raw.train.images[:, 0, 0, 0].tolist() == [0, 10, 20, 0, 10, 20, 20]
+    assert raw.files is not None and raw.files[3] == "dog/more/0.png"
+
+
+@pytest.mark.parametrize("place", ["cat/a.png", "cat/deep/a.png", "bird", "cat/deep/more"])
+def test_a_link_that_leads_nowhere_is_refused_by_name(tmp_path: Path, place: str) -> None:
+    _two_classes(tmp_path)
+    (tmp_path / "cat" / "deep").mkdir()
+    (tmp_path / place).symlink_to("gone")
+    with pytest.raises(UsageError, match=rf"{tmp_path / place} is a link to gone, which is not there") as caught:
+        _read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("target", ["", "cat", "cat/deep"])
+def test_links_in_a_circle_are_refused(tmp_path: Path, target: str) -> None:
+    _two_classes(tmp_path)
+    (tmp_path / "cat" / "deep").mkdir()
+    (tmp_path / "cat" / "deep" / "round").symlink_to(tmp_path / target)
+    with pytest.raises(UsageError, match=r"deep/round.* is a link to a folder that it lies in"):
+        _read(tmp_path)
 
 
 def _bomb() -> bytes:
