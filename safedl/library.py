@@ -24,6 +24,7 @@ from safedl.defenses.contract import Detection, Repaired, Scenario
 from safedl.errors import UsageError, in_a_line
 from safedl.models.build import initialise, prepare
 from safedl.models.classifier import Classifier
+from safedl.models.dropout import restore_dropout
 from safedl.profile.problems import Problem, quoted, validate
 from safedl.training.workbench import Workbench
 
@@ -123,7 +124,8 @@ def repair(
 ) -> Repaired:
     """Mend a copy of a classifier that may have a backdoor, with images known to be clean; `module` stays as it is.
 
-    The mended module is `.model.net` of the result; `.model` itself takes images in [0, 1]. `module` gives logits
+    The mended module is `.model.net` of the result, with the layers and `requires_grad` of yours, in eval mode; all its
+    parameters may have been trained. `.model` itself takes images in [0, 1]. `module` gives logits
     [N, K], its last layer is `torch.nn.Linear`; it takes images in [0, 1], or such minus `mean` over `std` (one value
     per channel). Images and labels are as for `poison`, with samples of all K classes. `fresh` makes an untrained
     module, for defenses that train one to compare with; without it the layers' own `reset_parameters` do.
@@ -151,6 +153,7 @@ def repair(
     bench = Workbench(build, "", recipe, place, seed)
     scenario = Scenario(data, data, _numbers(num_classes), model, bench)
     found: Repaired = load(spec)(scenario, checked)
+    _as_given(found.model.net, module)
     return found
 
 
@@ -182,7 +185,9 @@ def _features(values: Any, labels: Any, where: str) -> tuple[Tensor, Tensor]:
     given, names = to_labels(labels, None, own)
     if names:
         raise UsageError(f"{own}: labels must be whole numbers 0 to K - 1, not texts as '{names[0]}'")
-    if features.ndim != 2 or given.shape != features.shape[:1] or not features.numel():
+    if features.ndim == 2 and not features.shape[1]:
+        raise UsageError(f"{where}: there are no features in shape {list(features.shape)}; give one or more a sample")
+    if features.ndim != 2 or given.shape != features.shape[:1] or not len(given):
         raise UsageError(
             f"{where}: expected [N, D] and N labels, not {list(features.shape)} and {list(given.shape)} labels"
         )
@@ -272,6 +277,18 @@ def _classifier(
         found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UsageError(f"{where}: the module gives {found} for two images, and the labels have {num_classes} classes")
     return model
+
+
+def _as_given(net: nn.Module, module: nn.Module) -> None:
+    """Give a mended copy of a module its own kinds of layers and flags back: what `prepare` and training changed."""
+    restore_dropout(net, module)
+    layers = dict(module.named_modules(remove_duplicate=False))
+    for name, layer in net.named_modules():
+        if name in layers and getattr(layers[name], "inplace", False) is True:
+            layer.inplace = True
+    weights = dict(module.named_parameters(remove_duplicate=False))
+    for name, weight in net.named_parameters():
+        weight.requires_grad_(weights[name].requires_grad if name in weights else True)
 
 
 def _reset(module: nn.Module) -> nn.Module:

@@ -147,6 +147,25 @@ def test_a_module_of_ones_own_is_repaired_by_pruning_and_stays_as_it_is(digits: 
     assert right.float().mean() > 0.7
 
 
+@pytest.mark.parametrize("defense", ["pruning", "fine_pruning"])
+def test_a_repaired_module_keeps_its_kinds_of_layers_and_flags(digits: Dataset, defense: str) -> None:
+    shared = nn.Dropout(0.25)
+    module = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Dropout2d(0.1, inplace=True), nn.Flatten(),
+        nn.Sequential(shared, nn.Linear(256, 16), nn.ReLU(), shared), nn.Linear(16, 10),
+    )  # fmt: skip
+    module[0].requires_grad_(False)
+    trusted = digits.trusted
+    mended = safedl.repair(module, trusted.images, trusted.labels, defense, training={"epochs": 1})
+    net = mended.model.net
+    assert str(net) == str(module) and not net.training and not any(m.training for m in net.modules())
+    assert [type(m) for m in net.modules()] == [type(m) for m in module.modules()]
+    flags = [(name, p.requires_grad) for name, p in module.named_parameters()]
+    assert [(name, p.requires_grad) for name, p in net.named_parameters()] == flags
+    assert net[4][0] is net[4][3] and net[4][0] is not shared
+    assert mended.model(trusted.images[:4].float() / 255).shape == (4, 10)
+
+
 class _Odd(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -181,8 +200,13 @@ def test_what_cannot_be_used_gets_one_sentence(digits: Dataset) -> None:
         "a label of 3000000 makes 3000001 classes for 400 samples": lambda: safedl.detect(
             features, given.masked_fill(torch.arange(400) == 7, 3_000_000), "spectral_signatures"
         ),
-        r"not \[\d+, 0\] and": lambda: safedl.detect(features[:, :0], given, "spectral_signatures"),
         "some are not finite": lambda: safedl.detect(features / 0, given, "spectral_signatures"),
+        "detect: trusted_features: some are not finite": lambda: safedl.detect(
+            features, given, "spectral_signatures", trusted_features=features / 0, trusted_labels=given
+        ),
+        r"detect: features: there are no features in shape \[400, 0\]": lambda: safedl.detect(
+            features[:, :0], given, "activation_clustering"
+        ),
         "must come together": lambda: safedl.detect(features, given, "spectral_signatures", trusted_labels=given),
         "does not mend a model": lambda: safedl.repair(nn.Linear(64, 10), images, labels, "data_cleaning"),
         "training.epochs: 0 is not": lambda: safedl.repair(_Odd(), images, labels, "pruning", training={"epochs": 0}),

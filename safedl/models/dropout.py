@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -50,5 +52,17 @@ def seed_dropout(net: nn.Module, seed: int) -> None:
             if module not in made:
                 own_seed = seed * 10_007 + len(made)
                 made[module] = SeededDropout(float(module.p), own_seed, _KINDS[type(module)]).train(module.training)
+            parent, _, last = name.rpartition(".")
+            setattr(net.get_submodule(parent), last, made[module])
+
+
+def restore_dropout(net: nn.Module, given: nn.Module) -> None:
+    """Put copies of the dropout layers of `given` back where `net`, of the same structure, has seeded ones."""
+    own = dict(given.named_modules(remove_duplicate=False))
+    made: dict[nn.Module, nn.Module] = {}
+    for name, module in list(net.named_modules(remove_duplicate=False)):
+        if isinstance(module, SeededDropout) and name and type(own.get(name)) in _KINDS:
+            if module not in made:
+                made[module] = copy.deepcopy(own[name]).train(module.training)
             parent, _, last = name.rpartition(".")
             setattr(net.get_submodule(parent), last, made[module])
