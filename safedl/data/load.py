@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,7 +141,7 @@ def _fingerprint(classes: tuple[str, ...], *parts: ImageSet) -> str:
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the classes' names as valid Unicode: a folder's name may hold any bytes. Raises `UsageError` for twins."""
     names = tuple(name.encode("utf-8", "backslashreplace").decode() for name in classes)
-    twin = next((name for name in names if names.count(name) > 1), None)
+    twin = next((name for name, count in Counter(names).items() if count > 1), None)
     if twin is not None:
         raise UsageError(f"two classes have the name '{twin}'; give each its own")
     return names

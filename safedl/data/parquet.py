@@ -42,7 +42,7 @@ def parquet_files(path: Path) -> list[Path]:
 
 def tells_parts(path: Path) -> bool:
     """Return whether the names of a folder's Parquet files tell what they are for."""
-    return any(_known_part(file) for file in parquet_files(path))
+    return any(_known_part(file, path) for file in parquet_files(path))
 
 
 def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
@@ -56,7 +56,7 @@ def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progr
     files = parquet_files(path)
     parts: dict[str, list[Path]] = {}
     for file in files:
-        parts.setdefault(_part_name(file), []).append(file)
+        parts.setdefault(_known_part(file, path) or file.stem, []).append(file)
     measuring = next((name for name in MEASURING if name in parts), None) if len(parts) > 1 else None
     if unused := [name for name in parts if name in MEASURING and name != measuring and len(parts) > 1]:
         progress.log(f"the parts {', '.join(unused)} of {path} are passed over; test images are those of {measuring}")
@@ -73,12 +73,9 @@ def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progr
     return from_mapping(values, str(path))
 
 
-def _part_name(file: Path) -> str:
-    return _known_part(file) or file.stem
-
-
-def _known_part(file: Path) -> str | None:
-    return file_part(file.stem) or folder_part(file.parent.name)
+def _known_part(file: Path, root: Path) -> str | None:
+    """Return the part that a file's name tells, or else the folder it lies in, below the data set's own."""
+    return file_part(file.stem) or (folder_part(file.parent.name) if file.parent not in (root, root.parent) else None)
 
 
 def _read(files: Sequence[Path], progress: Progress) -> _Part:

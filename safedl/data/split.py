@@ -12,9 +12,10 @@ TRUSTED_CLASS_SHARE = 0.2
 def by_class(labels: Tensor, counts: dict[int, int], rng: torch.Generator) -> Tensor:
     """Return a mask bool [N] that takes `counts[c]` random samples of each class c."""
     taken = torch.zeros(len(labels), dtype=torch.bool)
-    for label, count in sorted(counts.items()):
-        members = (labels == label).nonzero().flatten()
-        taken[members[torch.randperm(len(members), generator=rng)[:count]]] = True
+    sizes = torch.bincount(labels, minlength=max(counts, default=0) + 1).tolist()
+    for label, members in enumerate(labels.argsort(stable=True).split(sizes)):  # each class in the images' order
+        if label in counts:
+            taken[members[torch.randperm(len(members), generator=rng)[: counts[label]]]] = True
     return taken
 
 

@@ -15,7 +15,7 @@ from safedl.catalog.datasets import DATASETS
 from safedl.catalog.settings import DatasetSettings
 from safedl.data.imageset import ImageSet
 from safedl.data.load import load, load_suspects
-from safedl.data.split import trusted_counts
+from safedl.data.split import by_class, trusted_counts
 from safedl.errors import UsageError
 from safedl.progress import Progress
 
@@ -58,6 +58,17 @@ def test_parts_are_disjoint_and_complete(tmp_path: Path) -> None:
 def test_a_test_part_of_its_own_is_left_alone(tmp_path: Path) -> None:
     data = load(_numbered(tmp_path, test=True), 0)
     assert len(data.test) == 9 and len(data.train) + len(data.trusted) == 120
+
+
+def test_samples_of_a_class_are_drawn_as_one_class_after_another_would() -> None:
+    labels = torch.randint(0, 7, (200,), generator=torch.Generator().manual_seed(0))
+    labels[labels == 3] = 4
+    counts = {0: 5, 2: 1000, 3: 4, 6: 0, 9: 2}
+    rng, taken = torch.Generator().manual_seed(1), torch.zeros(200, dtype=torch.bool)
+    for label, count in sorted(counts.items()):
+        members = (labels == label).nonzero().flatten()
+        taken[members[torch.randperm(len(members), generator=rng)[:count]]] = True
+    assert torch.equal(by_class(labels, counts, torch.Generator().manual_seed(1)), taken)
 
 
 def test_seed_fixes_the_split(tmp_path: Path) -> None:

@@ -142,6 +142,13 @@ def test_a_word_of_a_file_or_its_folder_tells_the_part(tmp_path: Path, training:
     assert torch.equal(raw.train.images, _images(range(8))) and torch.equal(raw.test.images, _images(range(8, 11)))
 
 
+def test_the_name_of_the_set_itself_is_no_part(tmp_path: Path) -> None:
+    _write(tmp_path / "test" / "train.parquet", range(8))
+    _write(tmp_path / "test" / "more.parquet", range(8, 11))
+    raw = _read(tmp_path / "test")
+    assert raw.test is None and len(raw.train) == 11
+
+
 def test_a_table_about_images_is_not_the_data(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
