@@ -291,7 +291,9 @@ async def test_the_last_line_is_filled_as_far_as_there_is_room(workspace: Worksp
         await pilot.press("1")
         await until(lambda: "z zoom  o open another profile  R run this profile" in screen_text(app))
         assert screen_text(app).rstrip().endswith("^p cmds  ? help  ^q quit")
-        await pilot.press("5", "slash")
+        await pilot.press("5")
+        await until(lambda: "[5 Runs]" in screen_text(app) and "space mark" in screen_text(app))
+        await pilot.press("slash")
         await until(lambda: "esc clear" in screen_text(app) and "space mark" not in screen_text(app))
 
 
