@@ -192,10 +192,6 @@ your first change is kept beside the file as .bak. On the command line: safedl p
         self.attempt(lambda: draft.edited(copied=copied), "read the profile")
         self.frame.refresh()
 
-    async def action_run(self) -> None:
-        """Start the profile and watch it."""
-        await super().action_run()
-
     # --- other profiles
 
     def open_profile(self, name: str) -> None:
