@@ -55,10 +55,6 @@ _CHANGES = ",\n  ".join(
     ]
 )
 
-_NEWEST = """NOT EXISTS (
-  SELECT 1 FROM run n
-  WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
-)"""
 _AVERAGED = ("clean_delta", "asr_delta", "robust_delta", "adversarial_delta", "seconds")
 _MEANS = ", ".join(f"avg({name}) AS {name}" for name in _AVERAGED)
 
@@ -84,13 +80,17 @@ WHERE d.kind = 'defense' AND d.status = 'completed'""",
   d.removed, d.seconds, d.memory_mb, d.finished_at
 FROM run_metrics d JOIN run_metrics a ON a.id = d.parent_id
 WHERE d.kind = 'bound' AND d.status = 'completed'""",
-    # Grouped by recipe: other parameters are another experiment, only seeds are averaged, each by its newest run.
+    "newest_results": """SELECT d.* FROM defense_results d WHERE NOT EXISTS (
+  SELECT 1 FROM run n
+  WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
+)""",
+    # Grouped by recipe: other parameters are another experiment, only seeds are averaged.
     "leaderboard": f"""SELECT recipe, dataset, model, threat, attack, attack_recipe, defense, count(*) AS seeds,
   count(score) AS scored, avg(score) AS score, min(score) AS score_min, max(score) AS score_max,
   {_MEANS},
   CASE WHEN avg(score) IS NOT NULL
     THEN rank() OVER (PARTITION BY dataset, model, attack, attack_recipe ORDER BY avg(score) DESC) END AS place
-FROM defense_results d WHERE {_NEWEST}
+FROM newest_results
 GROUP BY recipe, dataset, model, threat, attack, attack_recipe, defense""",
     # Parameters have names with dots; json_tree quotes such keys.
     "run_param": """SELECT r.id AS run_id, replace(substr(j.fullkey, 3), '"', '') AS name, j.atom AS value

@@ -3,12 +3,8 @@
 WITH mean AS MATERIALIZED (
   SELECT dataset, model, recipe, attack_recipe, defense, avg(asr_after) AS asr, avg(clean_after) AS clean_accuracy,
     count(DISTINCT seed) AS seeds
-  FROM defense_results d
+  FROM newest_results
   WHERE attack = :attack AND (:dataset IS NULL OR dataset = :dataset) AND (:model IS NULL OR model = :model)
-    AND NOT EXISTS (
-      SELECT 1 FROM run n
-      WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
-    )
   GROUP BY dataset, model, recipe, attack_recipe, defense
 )
 SELECT x.dataset, x.model, substr(x.attack_recipe, 1, 8) AS attack_recipe, x.defense, round(x.asr, 3) AS asr,

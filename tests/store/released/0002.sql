@@ -211,15 +211,16 @@ CREATE VIEW bound_results AS SELECT d.id AS run_id, d.uid, d.recipe, d.dataset, 
   d.removed, d.seconds, d.memory_mb, d.finished_at
 FROM run_metrics d JOIN run_metrics a ON a.id = d.parent_id
 WHERE d.kind = 'bound' AND d.status = 'completed';
+CREATE VIEW newest_results AS SELECT d.* FROM defense_results d WHERE NOT EXISTS (
+  SELECT 1 FROM run n
+  WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
+);
 CREATE VIEW leaderboard AS SELECT recipe, dataset, model, threat, attack, attack_recipe, defense, count(*) AS seeds,
   count(score) AS scored, avg(score) AS score, min(score) AS score_min, max(score) AS score_max,
   avg(clean_delta) AS clean_delta, avg(asr_delta) AS asr_delta, avg(robust_delta) AS robust_delta, avg(adversarial_delta) AS adversarial_delta, avg(seconds) AS seconds,
   CASE WHEN avg(score) IS NOT NULL
     THEN rank() OVER (PARTITION BY dataset, model, attack, attack_recipe ORDER BY avg(score) DESC) END AS place
-FROM defense_results d WHERE NOT EXISTS (
-  SELECT 1 FROM run n
-  WHERE n.recipe = d.recipe AND n.seed = d.seed AND n.kind = 'defense' AND n.status = 'completed' AND n.id > d.run_id
-)
+FROM newest_results
 GROUP BY recipe, dataset, model, threat, attack, attack_recipe, defense;
 CREATE VIEW run_param AS SELECT r.id AS run_id, replace(substr(j.fullkey, 3), '"', '') AS name, j.atom AS value
 FROM run r, json_tree(r.params) j WHERE j.atom IS NOT NULL;
