@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
-from sklearn.metrics import silhouette_score
 from sklearn.mixture import GaussianMixture
 
 from safedl.catalog.defenses.backdoor import ActivationClusteringParams
@@ -23,6 +23,10 @@ MAX_SHARE = 0.35
 MIN_SILHOUETTE = 0.10
 WHITENED_SILHOUETTE = 0.30
 """Natural clusters without trusted images reached 0.27 on clean digits, poison started at 0.39."""
+STARTS = 5
+"""Of k-means. On features of Fashion-MNIST five end within 2 % of the best of ten; the mixture moves on from there."""
+TOLERANCE = 1e-2
+"""Of the mean log-likelihood: closer fits flag as many poisoned and as many clean samples."""
 SILHOUETTE_SAMPLE = 1000
 """Of a class: tells the silhouette to about 0.01, where natural clusters and poison are 0.1 apart."""
 
@@ -77,14 +81,14 @@ def split_class(
     components = COMPONENTS if trusted is None else WHITENED_COMPONENTS
     pca = PCA(min(components, *features.shape), random_state=seed).fit(features)
     reduced = pca.transform(features).astype(np.float64)
-    means = KMeans(num_clusters, n_init=10, random_state=seed).fit(reduced)
+    means = KMeans(num_clusters, n_init=STARTS, random_state=seed).fit(reduced)
     if not np.bincount(means.labels_, minlength=num_clusters).all():  # fewer different samples than clusters
         return _undivided(len(features), None if trusted is None else len(trusted))
     mixture = _mixture(reduced, means.labels_, num_clusters)
     posterior = mixture.predict_proba(reduced)
     assigned = posterior.argmax(1)
     shares = np.bincount(assigned, minlength=num_clusters) / len(assigned)
-    apart = _silhouette(reduced, assigned, seed)
+    apart = silhouette(reduced, assigned, seed)
     if trusted is None:
         smallest = int(shares.argmin())
         return (
@@ -138,7 +142,8 @@ def _mixture(reduced: Array, assigned: Array, num_clusters: int) -> GaussianMixt
         "means_init": np.stack([group.mean(axis=0) for group in groups]),
         "precisions_init": np.stack([_precision(group, ridge) for group in groups]),
     }
-    return GaussianMixture(num_clusters, covariance_type="full", reg_covar=ridge, random_state=0, **start).fit(reduced)
+    settings = {"covariance_type": "full", "reg_covar": ridge, "tol": TOLERANCE, "random_state": 0}
+    return GaussianMixture(num_clusters, **settings, **start).fit(reduced)
 
 
 def _precision(group: Array, ridge: float) -> Array:
@@ -146,14 +151,23 @@ def _precision(group: Array, ridge: float) -> Array:
     return np.linalg.inv(centred.T @ centred / len(group) + ridge * np.eye(group.shape[1]))
 
 
-def _silhouette(reduced: Array, assigned: Array, seed: int) -> float:
-    if len(np.unique(assigned)) < 2:
+def silhouette(points: Array, assigned: Array, seed: int) -> float:
+    """Return the mean silhouette (Rousseeuw 1987) of at most 1,000 of `points` [n, D], in [-1, 1].
+
+    0 if those drawn lie in one cluster; a point that is alone in its cluster counts as 0.
+    """
+    drawn = np.random.default_rng(seed).permutation(len(points))[:SILHOUETTE_SAMPLE]
+    points, (present, cluster) = points[drawn], np.unique(assigned[drawn], return_inverse=True)
+    if len(present) < 2:
         return 0.0
-    size = min(SILHOUETTE_SAMPLE, len(reduced))
-    try:
-        return float(silhouette_score(reduced, assigned, sample_size=size, random_state=seed))
-    except ValueError:  # the drawn sample lies in one cluster
-        return 0.0
+    rows, sizes = np.arange(len(points)), np.bincount(cluster)
+    totals = cdist(points, points) @ np.eye(len(present))[cluster]
+    inside = totals[rows, cluster] / np.maximum(sizes[cluster] - 1, 1)
+    means = totals / sizes
+    means[rows, cluster] = np.inf
+    nearest = means.min(1)
+    larger = np.maximum(np.maximum(nearest, inside), np.finfo(float).tiny)
+    return float(np.where(sizes[cluster] > 1, (nearest - inside) / larger, 0.0).mean())
 
 
 def _smallest_cluster(scenario: Scenario, num_clusters: int) -> Detection:

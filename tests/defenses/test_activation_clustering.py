@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_score
 
 from safedl.catalog.defenses.backdoor import ActivationClusteringParams
-from safedl.defenses.activation_clustering import detect, split_class
+from safedl.defenses.activation_clustering import detect, silhouette, split_class
 from safedl.defenses.contract import Scenario
 from tests.defenses.conftest import Backdoored, planted
 
@@ -93,3 +94,23 @@ def test_a_class_with_fewer_different_samples_than_clusters_is_one(
     posterior, known, (cluster,) = split_class(features, trusted, 5, seed=0)
     assert posterior.shape == (60, 1) and len(known) == (0 if trusted is None else 20)
     assert not cluster["suspicious"] and cluster["share"] == 1.0
+
+
+@pytest.mark.parametrize("sizes", [(40, 60), (5, 30, 65), (1, 50, 20)])
+def test_the_silhouette_is_scikit_learns(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(3)
+    assigned = np.repeat(np.arange(len(sizes)), sizes)
+    points = rng.normal(size=(len(assigned), 4)) + assigned[:, None]
+    assert silhouette(points, assigned, 0) == pytest.approx(silhouette_score(points, assigned), abs=1e-9)
+
+
+def test_one_cluster_and_equal_points_have_no_silhouette() -> None:
+    assert silhouette(np.random.default_rng(0).normal(size=(20, 3)), np.zeros(20, dtype=int), 0) == 0
+    assert silhouette(np.ones((20, 3)), np.arange(20) % 2, 0) == 0
+
+
+def test_a_sample_tells_the_silhouette_of_many() -> None:
+    rng = np.random.default_rng(3)
+    assigned = (np.arange(4000) % 5 == 0).astype(int)
+    points = rng.normal(size=(4000, 5)) + 2 * assigned[:, None]
+    assert silhouette(points, assigned, 0) == pytest.approx(silhouette_score(points, assigned), abs=0.02)

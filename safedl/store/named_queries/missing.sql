@@ -3,5 +3,9 @@ SELECT a.dataset, a.model, a.attack, d.defense
 FROM (SELECT DISTINCT dataset, model, attack FROM run WHERE kind = 'attack') a
   CROSS JOIN (SELECT DISTINCT defense FROM run WHERE kind = 'defense') d
 WHERE (:dataset IS NULL OR a.dataset = :dataset) AND (:model IS NULL OR a.model = :model)
-EXCEPT SELECT dataset, model, attack, defense FROM run WHERE kind = 'defense' AND status = 'completed'
+  AND NOT EXISTS (
+    SELECT 1 FROM run r
+    WHERE r.dataset = a.dataset AND r.model = a.model AND r.attack = a.attack AND r.defense = d.defense
+      AND r.kind = 'defense' AND r.status = 'completed'
+  )
 ORDER BY 1, 2, 3, 4
