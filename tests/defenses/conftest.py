@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from safedl.attacks.contract import Trigger
+from safedl.cache import ArtifactCache
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses.contract import Scenario
 from safedl.models.classifier import Classifier
@@ -63,25 +65,33 @@ def plant(data: ImageSet, trigger: Trigger, target: int, fraction: float, seed: 
     return ImageSet(images, torch.where(mask, torch.tensor(target), data.labels)), mask
 
 
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
+    """Return a cache that all processes of a session share: triggers are searched for once in the same model."""
+    base = tmp_path_factory.getbasetemp()
+    return ArtifactCache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "kept")
+
+
 @functools.cache
-def _backdoored() -> Backdoored:
+def _backdoored(cache: ArtifactCache) -> Backdoored:
     dataset, target, trigger = digits_dataset(), 7, corner()
     data, mask = plant(dataset.train, trigger, target, 0.05, seed=0)
-    bench = make_bench(dataset)
+    bench = replace(make_bench(dataset), cache=cache)
     scenario = Scenario(data, dataset.trusted, dataset.classes, bench.fit(data), bench)
     return Backdoored(dataset, scenario, mask, trigger, target)
 
 
 @pytest.fixture
-def backdoored() -> Backdoored:
+def backdoored(kept: ArtifactCache) -> Backdoored:
     """Return digits with a 2-pixel corner on 5 % of the training images, target class 7, and the attacked model."""
-    return _backdoored()
+    return _backdoored(kept)
 
 
 @pytest.fixture
-def clean_scenario(digits: Dataset, clean_model: Classifier) -> Scenario:
+def clean_scenario(digits: Dataset, clean_model: Classifier, kept: ArtifactCache) -> Scenario:
     """Return clean digits and a model trained on them."""
-    return Scenario(digits.train, digits.trusted, digits.classes, clean_model, make_bench(digits))
+    bench = replace(make_bench(digits), cache=kept)
+    return Scenario(digits.train, digits.trusted, digits.classes, clean_model, bench)
 
 
 class FeatureScenario(Scenario):

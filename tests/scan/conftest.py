@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.defenses.conftest import backdoored, clean_scenario
+from tests.defenses.conftest import backdoored, clean_scenario, kept
 
-__all__ = ["backdoored", "clean_scenario"]
+__all__ = ["backdoored", "clean_scenario", "kept"]
