@@ -214,13 +214,13 @@ def worst(seeds: Sequence[RiskAssessment]) -> RiskAssessment:
     """Return the gravest of an attack's assessments, one or more, one per seed; its first reason says of how many.
 
     A backdoor takes hold or does not: a mean over seeds would describe neither, and could hide one that took hold.
+    It is effective if it is on any seed: the gravest may be one that cost accuracy, below the ASR that counts.
     """
-    found = max(seeds, key=lambda a: (a.effective, a.measured, a.risk_score, a.severity))
+    found = max(seeds, key=lambda a: (a.measured, a.risk_score, a.effective, a.severity))
     runs = tuple(dict.fromkeys(uid for a in seeds for uid in a.runs))
     if len(seeds) == 1:
         return found
     first, *others = found.reasons
     worked = sum(a.effective for a in seeds)
-    return replace(
-        found, runs=runs, reasons=(f"{first[:-1]}; the worst of {len(seeds)} seeds, effective on {worked}.", *others)
-    )
+    told = f"{first[:-1]}; the worst of {len(seeds)} seeds, effective on {worked}."
+    return replace(found, effective=worked > 0, runs=runs, reasons=(told, *others))

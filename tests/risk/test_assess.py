@@ -18,6 +18,7 @@ from safedl.risk.assess import (
     ranked,
     risk_score,
     visibility,
+    worst,
 )
 from safedl.risk.effect import Measure, effect, measure_of, noise
 
@@ -194,3 +195,11 @@ def test_ranking_puts_what_worked_first() -> None:
     evasion = assess(fgsm(0.9), BASELINE, {"model_access": "black-box"})
     assert evasion.risk_score < weak.risk_score < strong.risk_score
     assert ranked((weak, evasion, strong)) == (strong, evasion, weak)
+
+
+def test_the_gravest_seed_may_be_one_below_the_success_rate_that_counts() -> None:
+    took_hold, ruined = backdoor(asr=0.5), backdoor(asr=0.45, clean_accuracy=0.68)
+    found = worst([assess(attack, BASELINE, WHITE_BOX) for attack in (took_hold, ruined)])
+    assert found.effective
+    assert found.severity == pytest.approx(0.45 + 0.3)
+    assert "the worst of 2 seeds, effective on 1" in found.reasons[0]
