@@ -100,12 +100,14 @@ def outcome(
     attacked = mean_metrics([s.attack.metrics for s in seeds.values()])
     best = ranking.best if ranking and risk.effective else None
     if best is None:
-        own = tuple(s.attack.metrics for s in seeds.values())
-        return AttackOutcome(risk, attacked, ranking, None, risk, attacked, own, risk.runs)
+        same = tuple(s.attack.metrics for s in seeds.values())
+        return AttackOutcome(risk, attacked, ranking, None, risk, attacked, same, risk.runs)
     left = []
     for result in best.results:
         seed = seeds[result.seed]
-        model = replace(seed.attack, metrics={**seed.attack.metrics, **result.metrics}, runs=(result.uid,))
+        # What evasion is measured against stays the clean model: a defense that ruins it leaves no smaller risk.
+        own = {name: value for name, value in result.metrics.items() if name != "sampled_accuracy"}
+        model = replace(seed.attack, metrics={**seed.attack.metrics, **own}, runs=(result.uid,))
         left.append(assess(model, seed.baseline, threat_model))
     after = {name: found.mean for name, found in best.values.items()}
     shipped = tuple(r.metrics for r in best.results)

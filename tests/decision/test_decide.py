@@ -12,8 +12,11 @@ from safedl.decision.checks import AUTOMATIC, simulations
 from safedl.decision.decide import MANUAL, Decision, Item, decide
 from safedl.decision.facts import PrivacyBudget, ProfileFacts, SeedOfAttack, mean_metrics, outcome
 from safedl.errors import UsageError
+from safedl.evaluation.comparison import Result, compare
+from safedl.evaluation.scores import score
 from safedl.evaluation.worst_case import WorstCase
 from safedl.risk.assess import MeasuredAttack, backdoor_severity, risk_score
+from safedl.risk.effect import Metrics
 from tests.decision.conftest import BASELINE, MENDED, PATCHED, THREATS, make_facts, with_status
 
 LIMITS = AcceptanceSettings()
@@ -51,6 +54,21 @@ def test_a_defense_worth_less_than_none_leaves_the_undefended_risk() -> None:
     assert patch.best is None
     assert patch.residual == patch.risk
     assert patch.evidence == ("u-patch",)
+
+
+def test_a_defense_that_ruins_the_model_leaves_no_smaller_risk_of_evasion() -> None:
+    """Its few right answers fall no further: what was lost to the clean model counts."""
+    attacked: Metrics = {"clean_accuracy": 0.98, "adversarial_accuracy": 0.05, "sampled_accuracy": 0.97, "seconds": 1.0}
+    ruined: Metrics = {"clean_accuracy": 0.72, "adversarial_accuracy": 0.70, "sampled_accuracy": 0.71, "seconds": 1.0}
+    scored = {**ruined, **score("adversarial", BASELINE, attacked, ruined).as_metrics()}
+    result = Result(
+        "u-smooth", "defense", "digits", "cnn", "evasion", "pgd", "randomized_smoothing", 0, "s", "a", scored,
+        attacked, BASELINE,
+    )  # fmt: skip
+    pgd = MeasuredAttack("pgd", "evasion", "adversarial", {**attacked, "perturbation_linf": 0.03}, {}, ("u-pgd",))
+    found = outcome({0: SeedOfAttack(pgd, BASELINE)}, THREATS, compare([result])[0])
+    assert found.best is not None
+    assert found.residual.severity == pytest.approx((0.97 - 0.70) / 0.3)
 
 
 def test_an_attack_that_did_not_work_is_not_defended_against(facts: ProfileFacts) -> None:
