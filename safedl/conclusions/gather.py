@@ -82,8 +82,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
     past = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
     experiment = past[0] if past else None
     found = queries.runs(db, experiment=experiment.record.uid, limit=ALL) if experiment else []
-    seeds = sorted({row.record.seed for row in found}) or None
-    stages = expand(profile, seeds).stages
+    stages = expand(profile, _seeds(experiment, found)).stages
     runs = _matched(stages, found)
     completed = {id: row for id, row in runs.items() if row.status == "completed"}
     baselines = _baselines(folder, completed)
@@ -115,6 +114,15 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         classes=tuple(next((b["class_names"] for b in baselines.values() if "class_names" in b), ())),
         metrics={row.record.uid: row.metrics for row in completed.values()},
     )
+
+
+def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequence[int] | None:
+    """Return the seeds that an experiment was asked for; None stands for the profile's own, whatever it is now."""
+    options = experiment.record.config.get("options") if experiment else None
+    if isinstance(options, Mapping) and "seeds" in options:
+        asked: Sequence[int] | None = options["seeds"]
+        return asked
+    return sorted({row.record.seed for row in found}) or None
 
 
 def _matched(stages: Sequence[Stage], found: Sequence[RunRow]) -> dict[str, RunRow]:

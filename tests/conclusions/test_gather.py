@@ -140,6 +140,18 @@ def test_what_the_profile_no_longer_says_does_not_count(work: Workplace) -> None
     assert check(stricter, "max_asr")[0] == "fail"
 
 
+def test_another_seed_than_the_one_that_ran_is_not_run(work: Workplace) -> None:
+    """Unless the experiment was asked for seeds of its own: then these count, whatever the profile says."""
+    ran(work, seeds=(0,))
+    record = queries.experiments(work.db)[0].record
+    edited = PROFILE + "training: {seed: 7}\n"
+    for asked, go in ((None, False), ([0], True)):
+        work.recorder.begin(replace(record, config={**record.config, "options": {"seeds": asked}}), [])
+        assert said(work).decision.go
+        assert said(work, edited).decision.go is go
+        assert {p.stage for p in said(work, edited).facts.planned} >= {"static_patch@0" if go else "static_patch@7"}
+
+
 def test_what_failed_is_missing_and_blocks(work: Workplace) -> None:
     ran(work, seeds=(0,), statuses={"static_patch/spectral_signatures@0": "failed", "label_flipping@0": "cancelled"})
     found = said(work)
