@@ -33,7 +33,7 @@ def ensure(db: Path) -> None:
 
 
 def upgrade(db: Path) -> Path | None:
-    """Make the store, or bring an older one or its views up to date; return the backup of an older one.
+    """Make the store, or bring an older one, its scores or its views up to date; return the backup of an older one.
 
     Safe for several processes at once. Raises `StoreError` for a store that is newer than this code.
     """
@@ -44,6 +44,10 @@ def upgrade(db: Path) -> Path | None:
         saved = backup(db) if found and found < connect.HEAD else None
         if found != connect.HEAD or not _views_are_current(db):
             move_to(db, connect.HEAD)
+        if saved:
+            from safedl.store.scoring import renew  # which needs this module
+
+            renew(db)
     return saved
 
 

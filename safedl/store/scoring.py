@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, TextClause, bindparam, text
 
-from safedl.evaluation.scores import Scores, score, undefended
+from safedl.evaluation.scores import SCORE_VERSION, Scores, score, undefended
 from safedl.risk.effect import measure_of
 from safedl.store import connect
-from safedl.store.engine import errors_of, write_engine
+from safedl.store.engine import errors_of, read_engine, write_engine
 from safedl.store.recorder import set_metrics
 
 CHUNK = 500
@@ -27,6 +27,9 @@ def _of(statement: str) -> TextClause:
 
 _RUNS = (
     "SELECT id, uid FROM run WHERE status = 'completed' AND kind != 'baseline' AND parent_id IS NOT NULL ORDER BY id"
+)
+_OUTDATED = text(
+    "SELECT r.uid FROM metric m JOIN run r ON r.id = m.run_id WHERE m.name = 'score.version' AND m.value < :version"
 )
 _CHAINS = _of(
     "SELECT r.id, r.kind, r.threat, r.attack, p.id AS parent, p.parent_id AS grandparent "
@@ -61,6 +64,17 @@ def rescore(db: Path, runs: Collection[str] | None = None) -> int:
             return changed
         finally:
             engine.dispose()
+
+
+def renew(db: Path) -> int:
+    """Compute the scores anew that were computed by earlier formulas: two versions cannot be ranked together.
+
+    Returns how many runs had such scores. Raises as `rescore` does.
+    """
+    connect.require(db)
+    with errors_of(db), read_engine(db).connect() as connection:
+        uids = {row.uid for row in connection.execute(_OUTDATED, {"version": SCORE_VERSION})}
+    return rescore(db, uids) if uids else 0
 
 
 def rescore_all(connection: Connection) -> None:

@@ -4,7 +4,9 @@ import pytest
 
 from safedl.errors import NotFoundError
 from safedl.evaluation.scores import SCORE_VERSION, score
-from safedl.store import queries, scoring
+from safedl.store import migrate, queries, scoring
+from safedl.store.engine import write_engine
+from safedl.store.recorder import apply_events
 from safedl.store.reindex import reindex
 from tests.conclusions.measured import METRICS, measure, ran
 from tests.store.samples import Workplace
@@ -92,3 +94,15 @@ def test_missing_metrics_and_missing_stores(work: Workplace) -> None:
     assert final(work, "spectral_signatures") is None
     with pytest.raises(NotFoundError):
         scoring.rescore(work.db.with_name("none.db"))
+
+
+def test_an_upgrade_renews_the_scores_of_earlier_formulas(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    before = scores(work)
+    work.recorder.close()
+    migrate.move_to(work.db, "0001")
+    old = [{"event": "result", "uid": uid, "metrics": {"score.final": 9.0, "score.version": 1.0}} for uid in before]
+    with write_engine(work.db).begin() as connection:
+        apply_events(connection, old)
+    assert migrate.upgrade(work.db) is not None
+    assert scores(work) == before
