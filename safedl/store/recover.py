@@ -13,18 +13,20 @@ from filelock import FileLock, Timeout
 from safedl import events
 from safedl.events import Event
 from safedl.liveness import LOCK, is_held
-from safedl.store import connect, queries
+from safedl.store import connect, queries, scoring
 from safedl.store.recorder import Recorder
 from safedl.store.records import RunRecord, RunRow
 
 REASON = "the driver ended without finishing it"
+ALL = 1_000_000
 
 
 def recover(db: Path, results: Path, holding: str | None = None) -> list[str]:
     """Finish what dead drivers left behind and return the uids of the runs that are `interrupted` now.
 
     What a driver wrote to its runs' `events.jsonl` before it died is read first, so a run that had ended keeps its
-    end. The change is appended to the files too: they are the record. Does nothing if there is no store.
+    end, and gets the scores that its driver would have given it. The change is appended to the files too: they are
+    the record. Does nothing if there is no store.
     `holding` is the experiment whose lock the caller holds, because it is about to go on with it.
     """
     if not connect.exists(db):
@@ -92,9 +94,11 @@ def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:
             _append(results / "runs" / end["uid"], end)
             _append(results / "experiments" / experiment, end)
         recorder.apply(ends)
-        return left
     finally:
         recorder.close()
+    done = queries.runs(db, experiment=experiment, status="completed", limit=ALL)
+    scoring.rescore(db, {row.record.uid for row in done})
+    return left
 
 
 def _still_open(db: Path, experiment: str) -> list[RunRow]:

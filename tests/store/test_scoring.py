@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from safedl.errors import NotFoundError
@@ -7,6 +10,7 @@ from safedl.evaluation.scores import SCORE_VERSION, score
 from safedl.store import migrate, queries, scoring
 from safedl.store.engine import write_engine
 from safedl.store.recorder import apply_events
+from safedl.store.recover import recover
 from safedl.store.reindex import reindex
 from tests.conclusions.measured import METRICS, measure, ran
 from tests.store.samples import Workplace
@@ -94,6 +98,15 @@ def test_missing_metrics_and_missing_stores(work: Workplace) -> None:
     assert final(work, "spectral_signatures") is None
     with pytest.raises(NotFoundError):
         scoring.rescore(work.db.with_name("none.db"))
+
+
+def test_what_a_driver_finished_before_it_died_is_scored(work: Workplace) -> None:
+    ran(work, seeds=(0,), statuses={"label_flipping/robust_loss@0": "running"})
+    before = scores(work)
+    with closing(sqlite3.connect(work.db)) as connection, connection:
+        connection.execute("DELETE FROM metric WHERE name GLOB 'score.*'")
+    assert len(recover(work.db, work.results)) == 1
+    assert scores(work) == before
 
 
 def test_an_upgrade_renews_the_scores_of_earlier_formulas(work: Workplace) -> None:
