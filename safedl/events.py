@@ -62,6 +62,16 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def is_torn(path: Path) -> bool:
+    """Return whether a file ends in the middle of a line, which whoever appends to it has to end first."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - 1))
+            return file.read(1) not in (b"", b"\n")
+    except FileNotFoundError:
+        return False
+
+
 def read(path: Path) -> Iterator[Event]:
     """Yield the events of a file; a missing file has none, a torn last line is left out."""
     yield from read_from(path, 0)[0]

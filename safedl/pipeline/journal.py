@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from safedl.events import Event, encode
+from safedl.events import Event, encode, is_torn
 from safedl.store.recorder import Recorder
 
 STORE_INTERVAL = 0.5
@@ -22,7 +22,11 @@ class Journal:
     def __init__(self, folder: Path, runs: dict[str, Path], recorder: Recorder, listener: Listener) -> None:
         """Write below `folder` and, for the uids in `runs`, below those folders too."""
         self._folder, self._runs, self._recorder, self._listener = folder, runs, recorder, listener
-        self._file = (folder / "events.jsonl").open("a", encoding="utf-8")
+        path = folder / "events.jsonl"
+        torn = is_torn(path)  # by a machine that went down
+        self._file = path.open("a", encoding="utf-8")
+        if torn:
+            _append(self._file, "\n")
         self._run_files: dict[str, TextIO] = {}
         self._pending: list[Event] = []
         self._stored_at = 0.0

@@ -109,7 +109,7 @@ def _append(folder: Path, item: Event) -> None:
     """Add an event to the folder's file, on a line of its own even if the last one was torn."""
     if not folder.is_dir():
         return
-    with (folder / "events.jsonl").open("ab+") as file:
-        file.seek(max(0, file.seek(0, 2) - 1))
-        torn = file.read(1) not in (b"", b"\n")
+    path = folder / "events.jsonl"
+    torn = events.is_torn(path)
+    with path.open("ab") as file:
         file.write(b"\n" * torn + events.encode(item).encode() + b"\n")

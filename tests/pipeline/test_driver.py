@@ -137,6 +137,16 @@ def test_interrupt_cancels_and_resuming_completes(workspace: Workspace, run: Dri
     assert workspace.experiments() == [stopped.uid]
 
 
+def test_what_is_said_after_a_torn_line_is_read(workspace: Workspace, run: Drive) -> None:
+    """A machine that goes down leaves one where no run was open any more."""
+    first = run(attacks=("label_flipping",), defenses=("robust_loss",))
+    journal = workspace.experiment_folder(first.uid) / "events.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    run(attacks=("label_flipping",), defenses=("robust_loss",), experiment=first.uid)
+    told = [e["status"] for e in workspace.events(first.uid) if e["event"] == "experiment"]
+    assert told == ["started", "started", "completed"]
+
+
 def test_a_resumed_experiment_keeps_its_birth(workspace: Workspace, run: Drive, tmp_path: Path) -> None:
     first = run(attacks=("label_flipping",), defenses=("robust_loss",), seeds=(0,))
     born = queries.experiments(workspace.db)[0].record
