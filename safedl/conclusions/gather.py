@@ -1,8 +1,8 @@
 """From a profile and the store to risk, advice, rankings and a decision.
 
-A profile's runs are those of its latest experiment, linked ones included, that do what the profile says today (same
-recipe and seed). A stage without such a run counts as not run: linking costs nothing, so running the profile again
-settles it.
+A profile's runs are those of its latest experiment as it was started or resumed last, linked ones included, that do
+what the profile says today (same recipe and seed). A stage without such a run counts as not run: linking costs nothing,
+so running the profile again settles it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
     """
     past = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
     experiment = past[0] if past else None
-    found = queries.runs(db, experiment=experiment.record.uid, limit=ALL) if experiment else []
+    found = _executed(db, folder, experiment.record.uid) if experiment else []
     stages = expand(profile, _seeds(experiment, found)).stages
     runs = _matched(stages, found)
     completed = {id: row for id, row in runs.items() if row.status == "completed"}
@@ -109,7 +109,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         decision=decide(facts, profile.acceptance, notes.read(folder, profile.name)),
         rankings=rankings,
         advice={o.risk.attack: _advice(db, o, completed) for o in outcomes},
-        history=tuple(_risk_point(db, row, profile) for row in reversed(past)),
+        history=tuple(_risk_point(db, folder, row, profile) for row in reversed(past)),
         system=_system(profile, experiment, completed, baselines),
         classes=tuple(next((b["class_names"] for b in baselines.values() if "class_names" in b), ())),
         metrics={row.record.uid: row.metrics for row in completed.values()},
@@ -123,6 +123,20 @@ def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequenc
         asked: Sequence[int] | None = options["seeds"]
         return asked
     return sorted({row.record.seed for row in found}) or None
+
+
+def _executed(db: Path, folder: Path, experiment: str, kind: str | None = None) -> list[RunRow]:
+    """Return the runs of what an experiment executed when it was started or resumed last, newest first.
+
+    Data, code or machine may have changed since an earlier start: what ran then has other stage keys.
+    """
+    found = queries.runs(db, experiment=experiment, kind=kind, limit=ALL)
+    plan = _read(folder / "experiments" / experiment / "plan.json")
+    if plan is None or "runs" not in plan:
+        return found
+    planned = set(plan["runs"])
+    keys = {row.record.stage_key for row in found if row.record.uid in planned}
+    return [row for row in found if row.record.stage_key in keys]
 
 
 def _matched(stages: Sequence[Stage], found: Sequence[RunRow]) -> dict[str, RunRow]:
@@ -149,8 +163,12 @@ def _worst_cases(folder: Path, completed: Mapping[str, RunRow]) -> tuple[WorstCa
 
 def _document(folder: Path, row: RunRow) -> dict[str, Any] | None:
     """Return a run's result document, or None if it cannot be read."""
+    return _read(folder / "runs" / row.record.uid / "result.json")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
     try:
-        document: dict[str, Any] = json.loads((folder / "runs" / row.record.uid / "result.json").read_text())
+        document: dict[str, Any] = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
     return document
@@ -214,14 +232,12 @@ def family(dataset: str) -> tuple[str, ...]:
     return tuple(name for name, spec in DATASETS.items() if known and spec.shape == known.shape) or (dataset,)
 
 
-def _risk_point(db: Path, experiment: ExperimentRow, profile: Profile) -> RiskPoint:
+def _risk_point(db: Path, folder: Path, experiment: ExperimentRow, profile: Profile) -> RiskPoint:
     """Return the risk as one experiment found it, under the threat model that its profile had then."""
     uid = experiment.record.uid
     threats = experiment.record.config.get("profile", {}).get("threat_model") or profile.threat_model
     rows = [
-        row
-        for kind in ("baseline", "attack")
-        for row in queries.runs(db, experiment=uid, kind=kind, status="completed", limit=ALL)
+        row for kind in ("baseline", "attack") for row in _executed(db, folder, uid, kind) if row.status == "completed"
     ]
     scores = {}
     kinds: dict[str, Any] = {row.record.attack: row.record.category for row in rows if row.record.attack}

@@ -170,12 +170,36 @@ def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
 
 def test_a_later_attempt_that_failed_hides_no_result(work: Workplace) -> None:
     ran(work, seeds=(0,))
-    experiment = queries.experiments(work.db)[0].record
-    (flipped,) = queries.runs(work.db, kind="attack", attack="label_flipping")
-    work.begin(experiment, [replace(flipped.record, uid="again", stage_key="again")])
+    resumed(work, stage_key=None)
     work.apply([event("run", "again", status="failed", error="it broke")])
     assert queries.find_run(work.db, "again").status == "failed"
     assert check(said(work), "runs_completed")[0] == "pass"
+
+
+@pytest.mark.parametrize("status", ["completed", "cancelled"])
+def test_what_was_measured_before_the_data_changed_does_not_count(work: Workplace, status: str) -> None:
+    """An experiment that is resumed then has both."""
+    ran(work, seeds=(0,))
+    resumed(work, stage_key="of the new data")
+    new = samples.finished("again", METRICS["label_flipping"] | {"clean_accuracy": 0.5}, status)
+    work.apply(new if status == "completed" else [e for e in new if e["event"] == "run"])
+    found = said(work)
+    flips = [o.risk for o in found.facts.outcomes if o.risk.attack == "label_flipping"]
+    if status == "completed":
+        assert flips[0].runs == ("again",) and flips[0].severity == 1.0
+        assert found.history[0].scores["label_flipping"] == flips[0].risk_score
+    else:
+        assert not flips
+        assert "label_flipping@0 (cancelled)" in check(found, "runs_completed")[1]
+
+
+def resumed(work: Workplace, stage_key: str | None) -> None:
+    """Let the experiment run its attack `label_flipping` again, as the run `again`; the other runs are linked."""
+    experiment = queries.experiments(work.db)[0].record
+    (flipped,) = queries.runs(work.db, kind="attack", attack="label_flipping")
+    others = [r.record.uid for r in queries.runs(work.db, limit=100) if r.record.uid != flipped.record.uid]
+    again = replace(flipped.record, uid="again", stage_key=stage_key or flipped.record.stage_key)
+    work.begin(experiment, [again], others)
 
 
 def test_answers_settle_and_waive(work: Workplace) -> None:
