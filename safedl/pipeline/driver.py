@@ -193,8 +193,10 @@ class _Driver:
             )  # fmt: skip
             statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
             with FileLock(self.workspace.results / PUBLISHING):  # two that end together would mix their files
-                self._publish(uids, statuses)
-                journal.write(self._conclude(uids))
+                try:
+                    self._publish(uids, statuses)
+                finally:  # what lies in its way must not cost the scores of what ran
+                    journal.write(self._conclude(uids))
             complete = all(s == "completed" for s in statuses.values())
             stopped = not complete and self._cancelled()
             status = "completed" if complete else "cancelled" if stopped else "incomplete"

@@ -104,3 +104,12 @@ def test_a_fault_in_the_report_loses_no_run(workspace: Workspace, run: Drive, mo
     (said,) = [e for e in driven.events if e["event"] == "log" and e["level"] == "error"]
     assert "ZeroDivisionError: planted" in said["message"]
     assert driven.events[-1]["status"] == "completed"
+
+
+def test_a_fault_in_publishing_loses_no_score(workspace: Workspace, run: Drive) -> None:
+    workspace.results.mkdir(exist_ok=True)
+    (workspace.results / "data_poisoning").write_text("a file in the way")
+    with pytest.raises(NotADirectoryError):
+        run(attacks=("label_flipping",))
+    assert query(workspace.db, "SELECT count(*) FROM defense_results WHERE score IS NOT NULL").rows == [(1,)]
+    assert (workspace.results / "final_report.md").is_file()
