@@ -64,7 +64,7 @@ def write_report(folder: Path, found: Conclusions, target: Path, form: Form) -> 
             target, page(f"Final report: {found.profile.name}", document, {k: d.draw() for k, d in drawn.items()})
         )
         return
-    beside = target.with_name(f"{target.stem}_files" if target.name != REPORT else PICTURES)
+    beside = target.with_name(f"{target.stem}_files")  # another profile's documents may show those in `PICTURES`
     _write_pictures(beside, drawn)
     files.write_text(target, report(found, link, placed(found, drawn, f"{quote(beside.name)}/")))
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from safedl.conclusions.gather import Conclusions, conclude
-from safedl.conclusions.write import write, write_report
+from safedl.conclusions.write import REPORT, write, write_report
 from safedl.plan import expand
 from safedl.profile.load import parse
 from safedl.store.sql import query
@@ -179,6 +179,20 @@ def test_markdown_elsewhere_has_its_pictures_beside_it(work: Workplace, tmp_path
     assert "of%20today_files/risk_matrix.png" in addresses
     for address in addresses:
         assert (target.parent / address.replace("%20", " ")).exists(), address
+
+
+def test_the_report_of_another_profile_leaves_the_other_documents_their_pictures(work: Workplace) -> None:
+    harmless = PROFILE.replace("small", "other").replace("[activation_clustering, spectral_signatures, ", "[")
+    ran(work, harmless, uid="e0", seeds=(0,))
+    ran(work, seeds=(0,))
+    write(work.results, concluded(work))
+    picture = work.results / "report_files" / "accuracy_asr_static_patch.png"
+    before = picture.read_bytes()
+    write_report(work.results, concluded(work, harmless), work.results / REPORT, "md")
+    report = (work.results / REPORT).read_text()
+    assert report.startswith("# Final report: other")
+    assert all((work.results / address).exists() for address in links(report))
+    assert picture.read_bytes() == before
 
 
 HOSTILE = (
