@@ -112,7 +112,11 @@ def experiments(
     query = select(Experiment).order_by(col(Experiment.id).desc()).limit(limit)
     if not scans:
         query = query.where(
-            col(Experiment.id).not_in(select(col(ExperimentRun.experiment_id)).join(Run).where(col(Run.kind) == "scan"))
+            col(Experiment.id).not_in(
+                select(col(ExperimentRun.experiment_id)).join(Run).where(col(Run.kind) == "scan")
+            ),
+            # Its run may have been deleted.
+            func.coalesce(func.json_extract(col(Experiment.config), "$.options.scan"), 0) == 0,
         )
     if name is not None:
         query = query.where(col(Experiment.name) == name)

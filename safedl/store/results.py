@@ -92,7 +92,8 @@ def latest_experiment(db: Path, profile: str) -> str | None:
     """Return the uid of a profile's latest experiment, by the profile's name, scans apart; None if it never ran."""
     connect.require(db)
     with connect.errors_of(db), closing(connect.open_readonly(db)) as connection:
-        query = """SELECT uid FROM experiment e WHERE name = ? AND NOT EXISTS (
+        query = """SELECT uid FROM experiment e
+WHERE name = ? AND NOT coalesce(json_extract(config, '$.options.scan'), 0) AND NOT EXISTS (
   SELECT 1 FROM experiment_run x JOIN run r ON r.id = x.run_id WHERE x.experiment_id = e.id AND r.kind = 'scan'
 ) ORDER BY id DESC LIMIT 1"""
         found = connection.execute(query, [profile]).fetchone()

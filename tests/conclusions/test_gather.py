@@ -11,6 +11,7 @@ from safedl.events import event
 from safedl.plan import Stage
 from safedl.profile.load import parse
 from safedl.store import queries
+from safedl.store.remove import remove_run
 from safedl.store.results import latest_experiment
 from tests.conclusions.measured import METRICS, PROFILE, measure, ran
 from tests.store import samples
@@ -57,6 +58,17 @@ def test_a_scan_of_the_profile_hides_none_of_its_runs(work: Workplace) -> None:
     assert after.experiment == before.experiment and after.decision == before.decision
     assert latest_experiment(work.db, "small") == "e1"
     assert [e.record.uid for e in queries.experiments(work.db)] == ["e2", "e1"]
+
+
+def test_a_scan_whose_run_was_deleted_hides_none_either(work: Workplace) -> None:
+    ran(work)
+    before = said(work)
+    scan = samples.run("scan-1", "scan", attack=None, category=None, experiment="e2", stage="scan@0")
+    work.begin(samples.experiment("e2", name="small", config={"options": {"scan": True}}), [scan])
+    work.apply(samples.finished("scan-1", {"suspects": 3.0}))
+    remove_run(work.db, "scan-1")
+    assert said(work).decision == before.decision
+    assert latest_experiment(work.db, "small") == "e1"
 
 
 @pytest.mark.parametrize("defended", [True, False])
