@@ -93,10 +93,10 @@ def attack_success(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check
 
 def accuracy_drop(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
     """No model that would ship has lost more clean accuracy than the threshold allows."""
-    clean = number(facts.baseline, "clean_accuracy")
-    if clean is None:
+    if number(facts.baseline, "clean_accuracy") is None:
         return Check("fail", "the clean model's accuracy was not measured")
-    found = [(clean - a, o) for o in facts.outcomes if (a := number(o.final, "clean_accuracy")) is not None]
+    accuracies = [(number(o.clean, "clean_accuracy"), number(o.final, "clean_accuracy"), o) for o in facts.outcomes]
+    found = [(before - after, o) for before, after, o in accuracies if before is not None and after is not None]
     return _largest("fall in clean accuracy", found, acceptance.max_accuracy_drop)
 
 

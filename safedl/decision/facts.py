@@ -43,8 +43,8 @@ class AttackOutcome:
     """An attack before and after its best defense; `best` is None where no defense is worth more than none.
 
     `residual` is then the undefended risk. Risks are those of the worst seed. `attacked` and `final`: metrics (means
-    over seeds) of the attacked model and of the one that would ship; `shipped`: those of the latter for each seed;
-    `evidence`: uids of the runs that they come from.
+    over seeds) of the attacked model and of the one that would ship; `clean`: of the clean models of the latter's
+    seeds; `shipped`: those of the one that would ship for each seed; `evidence`: uids of the runs that they come from.
     """
 
     risk: RiskAssessment
@@ -53,6 +53,7 @@ class AttackOutcome:
     best: Entry | None
     residual: RiskAssessment
     final: Metrics
+    clean: Metrics
     shipped: tuple[Metrics, ...]
     evidence: tuple[str, ...]
 
@@ -101,7 +102,8 @@ def outcome(
     best = ranking.best if ranking and risk.effective else None
     if best is None:
         same = tuple(s.attack.metrics for s in seeds.values())
-        return AttackOutcome(risk, attacked, ranking, None, risk, attacked, same, risk.runs)
+        clean = mean_metrics([s.baseline for s in seeds.values()])
+        return AttackOutcome(risk, attacked, ranking, None, risk, attacked, clean, same, risk.runs)
     left = []
     for result in best.results:
         seed = seeds[result.seed]
@@ -110,5 +112,6 @@ def outcome(
         model = replace(seed.attack, metrics={**seed.attack.metrics, **own}, runs=(result.uid,))
         left.append(assess(model, seed.baseline, threat_model))
     after = {name: found.mean for name, found in best.values.items()}
+    clean = mean_metrics([seeds[r.seed].baseline for r in best.results])
     shipped = tuple(r.metrics for r in best.results)
-    return AttackOutcome(risk, attacked, ranking, best, worst(left), after, shipped, best.runs)
+    return AttackOutcome(risk, attacked, ranking, best, worst(left), after, clean, shipped, best.runs)

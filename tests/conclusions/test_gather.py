@@ -173,6 +173,17 @@ def test_what_failed_is_missing_and_blocks(work: Workplace) -> None:
     assert check(found, "residual_risk")[0] == "fail"
 
 
+def test_what_a_defense_cost_is_told_of_the_seeds_that_it_ran_on(work: Workplace) -> None:
+    """The clean model of another seed, a worse one, must not make the fall look smaller."""
+
+    def uneven(stage: Stage) -> Mapping[str, float]:
+        worse = {"clean_accuracy": 0.88} if stage.seed == 1 and stage.kind == "baseline" else {}
+        return measure(stage) | worse
+
+    ran(work, measure=uneven, statuses={"static_patch/spectral_signatures@1": "failed", "label_flipping@1": "failed"})
+    assert check(said(work), "accuracy_drop")[1].startswith("largest fall in clean accuracy 0.010 (static_patch")
+
+
 def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
     ran(work, seeds=(0,), statuses={"static_patch@0": "failed"})
     assert not said(work).decision.go
