@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from safedl.errors import NotFoundError, UsageError
+from safedl.plan import Stage
 from safedl.store.named import named_queries, named_query, value
 from safedl.store.sql import query
-from tests.conclusions.measured import PROFILE, ran
+from tests.conclusions.measured import PROFILE, measure, ran
 from tests.store.samples import Workplace
 
 
@@ -65,6 +66,18 @@ def test_sweep(work: Workplace) -> None:
     assert {(r["value"], r["defense"]) for r in rows if r["defense"] == "anomaly_detection"} == {
         (0.05, "anomaly_detection"), (0.2, "anomaly_detection"),
     }  # fmt: skip
+
+
+def test_a_sweep_mixes_neither_data_sets_nor_runs_of_other_times(work: Workplace) -> None:
+    def worse(stage: Stage) -> dict[str, float]:
+        return measure(stage) | {"clean_accuracy": 0.5}
+
+    ran(work, seeds=(0,), measure=worse)
+    ran(work, uid="e2", seeds=(0,))
+    ran(work, PROFILE.replace("name: digits", "name: mnist"), uid="e3", seeds=(0,), measure=worse)
+    rows = ask(work, "sweep", parameter="attack.poison_fraction", attack="static_patch")
+    found = {r["dataset"]: (r["clean_accuracy"], r["runs"]) for r in rows if r["defense"] == "spectral_signatures"}
+    assert found == {"digits": (0.97, 1), "mnist": (0.5, 1)}
 
 
 def test_pareto(work: Workplace) -> None:
