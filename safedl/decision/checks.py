@@ -48,11 +48,11 @@ def threats_covered(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
     needed = [t for t in threats(facts.threat_model) if simulations(t)]
     if not needed:
         return Check("not applicable", "the profile names no threat that can be simulated")
-    done = {p.attack: p.uid for p in facts.planned if p.kind == "attack" and p.status == "completed"}
-    missing = [t for t in needed if not done.keys() & set(simulations(t))]
+    done = [p for p in facts.planned if p.kind == "attack" and p.status == "completed"]
+    missing = [t for t in needed if not {p.attack for p in done} & set(simulations(t))]
     if missing:
         return Check("fail", f"no attack was run for: {', '.join(missing)}")
-    evidence = tuple(uid for name, uid in done.items() if uid and any(name in simulations(t) for t in needed))
+    evidence = tuple(p.uid for p in done if p.uid and any(p.attack in simulations(t) for t in needed))
     return Check("pass", f"an attack was run for each of: {', '.join(needed)}", evidence)
 
 

@@ -43,6 +43,8 @@ def test_a_profile_that_was_measured(work: Workplace) -> None:
     assert len(patch.risk.runs) == 2
     assert found.decision.go, found.verdict
     assert found.verdict.startswith("GO: ")
+    covered = next(i for i in found.decision.checklist if i.id == "threats_covered")
+    assert len(covered.evidence) == 2 * 2, "both attacks on both seeds"
     assert check(found, "versions_recorded") == ("pass", "code 0.1.0; data ffffffffffff")
     assert found.classes == ("0", "1")
     assert found.system["seeds"] == [0, 1]
