@@ -8,7 +8,7 @@ so running the profile again settles it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         rankings = compare(r for r in results(db, Selection(experiment=experiment.record.uid)) if r.uid in uids)
     baseline = mean_metrics([row.metrics for row in completed.values() if row.record.kind == "baseline"])
     outcomes = _outcomes(profile, stages, completed, rankings)
+    shipped = {uid for o in outcomes for uid in o.evidence}
     facts = ProfileFacts(
         profile=profile.name,
         threat_model=profile.threat_model,
@@ -100,7 +101,8 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
-        worst_cases=_worst_cases(folder, completed),
+        worst_cases=_worst_cases(folder, completed.values()),
+        together=_worst_cases(folder, [row for row in completed.values() if row.record.uid in shipped]),
     )
     return Conclusions(
         profile=profile,
@@ -156,8 +158,8 @@ def _baselines(folder: Path, completed: Mapping[str, RunRow]) -> dict[int, dict[
     return {row.record.seed: document for row in rows if (document := _document(folder, row))}
 
 
-def _worst_cases(folder: Path, completed: Mapping[str, RunRow]) -> tuple[WorstCase, ...]:
-    rows = [row for row in completed.values() if row.record.category == "evasion"]
+def _worst_cases(folder: Path, completed: Iterable[RunRow]) -> tuple[WorstCase, ...]:
+    rows = [row for row in completed if row.record.category == "evasion"]
     return worst_cases([document for row in rows if (document := _document(folder, row))])
 
 

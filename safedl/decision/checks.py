@@ -110,15 +110,13 @@ def robust_accuracy(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
         for o in facts.outcomes
         if (values := _of_seeds(o, "adversarial_accuracy", "robust_accuracy"))
     ]
-    shipped = {uid for o in facts.outcomes for uid in o.evidence}
     found += [
         (
             w.accuracy,
             f"the worst of {', '.join(w.attacks)}, {f'after {w.defense}' if w.defense else UNDEFENDED}",
             w.runs,
         )
-        for w in facts.worst_cases
-        if shipped.issuperset(w.runs)
+        for w in facts.together
     ]
     if not found:
         return Check("not applicable", "no attack of the profile alters images at test time")

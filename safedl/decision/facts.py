@@ -72,6 +72,8 @@ class ProfileFacts:
     """One line for each attack or defense that the profile names and that is not simulated."""
     worst_cases: tuple[WorstCase, ...] = ()
     """Each model under all attacks at test time that were run against it, image by image."""
+    together: tuple[WorstCase, ...] = ()
+    """Each model that would ship against several attacks at test time, under all of these, image by image."""
 
 
 def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float]:
