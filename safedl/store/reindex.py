@@ -59,6 +59,11 @@ class _Run:
         """When its state changed last: of two completed runs of one stage the earlier one counts."""
         return max((str(e["at"]) for e in self.events if e["event"] == "run"), default="")
 
+    @property
+    def completed(self) -> bool:
+        """Whether it says that it was completed."""
+        return any(e["event"] == "run" and e.get("status") == "completed" for e in self.events)
+
 
 def reindex(db: Path, results: Path) -> Report:
     """Build the store anew and put it in the place of the present one, if any.
@@ -71,7 +76,7 @@ def reindex(db: Path, results: Path) -> Report:
         damaged = _is_damaged(db)
         _refuse_while_driving(results)
         experiments = _read_all(results / "experiments", _read_experiment, problems)
-        runs = _read_all(results / "runs", _read_run, problems)
+        runs = _rooted(_read_all(results / "runs", _read_run, problems), problems)
         new = db.with_name(f"{db.name}.new")
         _remove(new)
         migrate.ensure(new)
@@ -130,6 +135,21 @@ def _fill(
             problems.append(f"run {uid}: events.jsonl: {_in_one_line(error)}")
 
 
+def _rooted(runs: dict[str, _Run], problems: list[str]) -> dict[str, _Run]:
+    """Return the runs without those that completed from a run that is not there, and what completed from these.
+
+    Linked for ever they could be compared with nothing; left out they are run again.
+    """
+    kept = dict(runs)
+    while True:
+        lost = [uid for uid, run in kept.items() if run.completed and (run.record.parent or uid) not in kept]
+        if not lost:
+            return kept
+        for uid in lost:
+            parent = kept.pop(uid).record.parent
+            problems.append(f"runs/{uid}: left out: the run that it starts from, {parent}, is missing")
+
+
 def _made(uid: str, runs: dict[str, _Run]) -> datetime:
     """Return when a run was made: never before what it retries, though the clock may have been set back meanwhile."""
     found: dict[str, datetime] = {}
@@ -160,14 +180,15 @@ def _read_experiment(folder: Path) -> _Experiment:
 def _read_run(folder: Path) -> _Run:
     record = _RUN.validate_python(yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), _LOADER))
     _check(folder, record.uid, record.created_at)
-    found = [e for e in events.read(folder / "events.jsonl") if e["uid"] == record.uid]
-    if any(e["event"] == "run" and e.get("status") == "completed" for e in found):
+    run = _Run(record, tuple(e for e in events.read(folder / "events.jsonl") if e["uid"] == record.uid))
+    if run.completed:
         result = folder / "result.json"
         if not result.exists():
             # Taken for completed it would be linked for ever, and there would be nothing to link to.
             raise ValueError("it was completed, but its result.json is gone")
-        found.append({**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid})
-    return _Run(record, tuple(found))
+        told = {**json.loads(result.read_text(encoding="utf-8")), "event": "result", "uid": record.uid}
+        run = _Run(record, (*run.events, told))
+    return run
 
 
 def _check(folder: Path, uid: str, created_at: str) -> None:

@@ -50,9 +50,10 @@ def results(db: Path, chosen: Selection, limit: int | None = None) -> list[Resul
     connect.require(db)
     where, values = chosen.condition()
     # The plus keeps SQLite from searching by state: most runs are completed.
+    # Without its parent a run compares with nothing.
     query = f"""SELECT r.id, r.uid, r.kind, r.dataset, r.model, r.threat, r.attack, r.defense, r.detector, r.seed,
   r.recipe, p.id, p.recipe, p.parent_id
-FROM run r LEFT JOIN run p ON p.id = r.parent_id
+FROM run r JOIN run p ON p.id = r.parent_id
 WHERE r.kind IN ('attack', 'defense', 'bound') AND +r.status = 'completed' AND {where} ORDER BY r.id DESC LIMIT ?"""
     with connect.errors_of(db), closing(connect.open_readonly(db)) as connection:
         rows = connection.execute(query, [*values, -1 if limit is None else limit]).fetchall()

@@ -102,20 +102,22 @@ def test_damaged_folders_are_reported_and_left_out(work: Workplace) -> None:
     (runs / "base").rename(runs / "renamed")
     with (runs / "clean2" / "events.jsonl").open("a") as file:
         file.write('{"event": "run", "uid": "clean2", "stat')
-    with (runs / "attack" / "events.jsonl").open("a") as file:
-        file.write('{"event": "metric", "uid": "attack", "at": "2026-01-01T00:00:00+00:00", "name": "x"}\n')
+    with (runs / "twin" / "events.jsonl").open("a") as file:
+        file.write('{"event": "metric", "uid": "twin", "at": "2026-01-01T00:00:00+00:00", "name": "x"}\n')
     (work.results / "experiments" / "e2" / "plan.json").write_text("{")
     report = reindex(work.db, work.results)
     text = "\n".join(report.problems)
-    assert (report.experiments, report.runs) == (1, 4)
+    assert (report.experiments, report.runs) == (1, 2)
     for part in (
         "experiments/e2: left out", "runs/clean: left out", "runs/perfect: left out", "runs/random: left out",
-        "runs/renamed: left out: it says that its uid is base", "run attack: the run that it starts from, base, is",
-        "run attack: events.jsonl", "run twin: its experiment e2 is missing", "run base: named by experiment e1",
+        "runs/renamed: left out: it says that its uid is base",
+        "runs/attack: left out: the run that it starts from, base, is missing",
+        "runs/clean2: left out: the run that it starts from, attack, is missing",
+        "run twin: events.jsonl", "run twin: its experiment e2 is missing", "run base: named by experiment e1",
     ):  # fmt: skip
         assert part in text
     assert all("\n" not in problem for problem in report.problems)
-    assert queries.find_run(work.db, "clean2").status == "completed"
+    assert queries.find_run(work.db, "waiting").status == "queued"
     assert migrate.check(work.db) == []
 
 
@@ -127,7 +129,8 @@ def test_a_completed_run_without_its_result_is_to_be_run_again(work: Workplace, 
     result.unlink() if left is None else result.write_text(left)
     report = reindex(work.db, work.results)
     assert any(p.startswith("runs/attack: left out: ") for p in report.problems)
-    assert queries.completed(work.db, ["key-attack", "key-base"]) == {"key-base": "base"}
+    known = queries.completed(work.db, ["key-attack", "key-base", "key-clean"])
+    assert known == {"key-base": "base"}, "what it was the start of is run again too"
 
 
 def test_a_result_that_no_driver_told_of_is_none(work: Workplace) -> None:

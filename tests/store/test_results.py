@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from safedl.errors import NotFoundError
@@ -47,6 +50,17 @@ def test_only_completed_runs_are_compared(work: Workplace) -> None:
     ran(work, seeds=(0,), statuses={"static_patch/anomaly_detection@0": "failed"})
     (ranking,) = compare(results(work.db, Selection(attack="static_patch")))
     assert "anomaly_detection" not in {e.defense for e in ranking.entries}
+
+
+def test_what_has_lost_what_it_started_from_is_not_compared(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    with closing(sqlite3.connect(work.db)) as connection, connection:
+        connection.execute("UPDATE run SET parent_id = NULL WHERE defense = 'anomaly_detection'")
+    (ranking,) = compare(results(work.db, Selection(attack="static_patch")))
+    assert {e.defense for e in ranking.entries if e.kind == "defense"} == {
+        "activation_clustering",
+        "spectral_signatures",
+    }
 
 
 def test_newest_cell_and_latest_experiment(work: Workplace) -> None:
