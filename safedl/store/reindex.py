@@ -83,7 +83,7 @@ def reindex(db: Path, results: Path) -> Report:
         with errors_of(new):
             engine = write_engine(new)
             with engine.begin() as connection:
-                _fill(connection, experiments, runs, problems)
+                _fill(connection, results, experiments, runs, problems)
                 rescore_all(connection)
             engine.dispose()  # the last connection takes the log into the file
         _refuse_while_driving(results)
@@ -108,8 +108,9 @@ def _is_damaged(db: Path) -> bool:
 
 
 def _fill(
-    connection: Connection, experiments: dict[str, _Experiment], runs: dict[str, _Run], problems: list[str]
-) -> None:
+    connection: Connection, results: Path, experiments: dict[str, _Experiment], runs: dict[str, _Run],
+    problems: list[str],
+) -> None:  # fmt: skip
     in_order = sorted(experiments.values(), key=lambda e: (moment(e.record.created_at), e.record.uid))
     experiment_ids = {e.record.uid: insert_experiment(connection, e.record) for e in in_order}
     planned = [uid for e in in_order for uid in e.runs if uid in runs]
@@ -121,7 +122,8 @@ def _fill(
             link(connection, owner, [ids[uid]])
     for e in in_order:
         link(connection, experiment_ids[e.record.uid], [ids[uid] for uid in e.runs if uid in ids])
-        problems += [f"run {uid}: named by experiment {e.record.uid}, not found" for uid in e.runs if uid not in ids]
+        gone = [uid for uid in e.runs if uid not in ids and not (results / "runs" / uid).exists()]  # others are told of
+        problems += [f"run {uid}: named by experiment {e.record.uid}, not found" for uid in gone]
     for uid in sorted(order, key=lambda uid: runs[uid].ended):
         record = runs[uid].record
         if record.parent and record.parent not in ids:

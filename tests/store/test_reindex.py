@@ -129,6 +129,7 @@ def test_a_completed_run_without_its_result_is_to_be_run_again(work: Workplace, 
     result.unlink() if left is None else result.write_text(left)
     report = reindex(work.db, work.results)
     assert any(p.startswith("runs/attack: left out: ") for p in report.problems)
+    assert not any("named by" in p for p in report.problems), "each is told of once"
     known = queries.completed(work.db, ["key-attack", "key-base", "key-clean"])
     assert known == {"key-base": "base"}, "what it was the start of is run again too"
 
