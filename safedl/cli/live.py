@@ -141,8 +141,10 @@ class Follower:
         return (time.monotonic() - self.started) / done * left if done > 0.5 else None
 
 
-def outcome_line(item: Event, stage: _Stage) -> str | None:
-    """Return what to say when a stage has reached its end, or None."""
+def outcome_line(item: Event, stage: _Stage | None) -> str | None:
+    """Return what to say when a stage has reached its end, or something of the experiment itself failed, or None."""
+    if stage is None:
+        return printable(str(item["message"])) if item["event"] == "log" and item.get("level") == "error" else None
     if item["event"] != "run" or item["status"] in ("queued", "running"):
         return None
     status = item["status"]
@@ -158,7 +160,7 @@ def outcome_line(item: Event, stage: _Stage) -> str | None:
 
 
 class PlainView:
-    """One line on stderr when a stage ends."""
+    """One line on stderr when a stage ends, or something fails."""
 
     def __init__(self) -> None:
         self.follower = Follower()
@@ -166,7 +168,7 @@ class PlainView:
     def handle(self, item: Event) -> None:
         """Say something if a stage has ended."""
         stage = self.follower.apply(item)
-        line = outcome_line(item, stage) if stage else None
+        line = outcome_line(item, stage)
         if line:
             print(f"[{self.follower.finished}/{len(self.follower.stages)}] {line}", file=sys.stderr, flush=True)
 
@@ -182,7 +184,7 @@ class LiveView:
     def handle(self, item: Event) -> None:
         """Take one event; the display refreshes itself."""
         stage = self.follower.apply(item)
-        line = outcome_line(item, stage) if stage else None
+        line = outcome_line(item, stage)
         if line:
             self.console.print(Text(line))
 

@@ -183,7 +183,8 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     assert uid is not None
     if not json:
         print_rows(workspace.summary(uid), spare=SPARE, ways=f"safedl runs ls --experiment {uid} --csv")
-        _say_decision(workspace, prepared)
+        if code != SafedlError.exit_code:  # else there is no report, and the view has said why
+            _say_decision(workspace, prepared)
     if code != 0:
         note(f"not everything is done; go on with: safedl resume {uid}")
     leave_as(code, hanging)

@@ -137,7 +137,8 @@ def _finished(workspace: Workspace, keys: Mapping[str, str]) -> dict[str, str]:
 def drive(workspace: Workspace, prepared: Prepared, listener: Listener) -> tuple[int, bool]:
     """Execute a prepared request; `listener` is given every event.
 
-    Returns the exit code (0, 3 or 130), and whether the process must leave by os._exit because a stage hangs.
+    Returns the exit code (0, 3, 130, or 1 where all is done but its report could not be written), and whether the
+    process must leave by os._exit because a stage hangs.
     Raises `StoreError` if the store cannot be used or another driver works on the same experiment.
     """
     return _Driver(workspace, prepared, listener).run()
@@ -185,6 +186,7 @@ class _Driver:
         self._mine = {r.uid for r in records}
         folders = {uid: self.workspace.run_folder(uid) for uid in self._mine}
         journal = Journal(self.folder, folders, self.recorder, self.listener)
+        faults: list[Event] = []
         try:
             journal.write(self._opening(uids))
             executor = Executor(
@@ -196,14 +198,15 @@ class _Driver:
                 try:
                     self._publish(uids, statuses)
                 finally:  # what lies in its way must not cost the scores of what ran
-                    journal.write(self._conclude(uids))
+                    faults = self._conclude(uids)
+                    journal.write(faults)
             complete = all(s == "completed" for s in statuses.values())
             stopped = not complete and self._cancelled()
             status = "completed" if complete else "cancelled" if stopped else "incomplete"
             journal.write([event("experiment", self.uid, status=status)])
         finally:
             journal.close()
-        return (0 if complete else 130 if stopped else 3), executor.abandoned
+        return (130 if stopped else 3 if not complete else 1 if faults else 0), executor.abandoned
 
     def _opening(self, uids: Mapping[str, str]) -> list[Event]:
         """Return the events that tell a follower what there is to follow."""

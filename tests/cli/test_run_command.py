@@ -41,3 +41,15 @@ def test_what_a_module_prints_is_no_data(safedl: Safedl, tmp_path: Path) -> None
     exported = safedl("export", events[0]["stages"][0]["uid"], "--model", "a.safetensors")
     assert exported.out.split() == ["a.safetensors", "a.json"]
     assert set(exported.err.splitlines()) >= SAID - {"said at import"}
+
+
+def test_a_report_that_cannot_be_written_is_said_and_is_no_go(safedl: Safedl, tmp_path: Path) -> None:
+    (tmp_path / "quick.yaml").write_text(PROFILE.replace("{path: talker.py}", "{name: mlp}"))
+    in_the_way = tmp_path / "results" / "final_report.md"
+    in_the_way.mkdir(parents=True)
+    ran = safedl("run", "quick.yaml")
+    assert ran.code == 1 and "risk, comparison and report were not written: IsADirectoryError" in ran.err
+    assert "report: " not in ran.err and "GO" not in ran.err and "safedl resume" in ran.err
+    in_the_way.rmdir()
+    again = safedl("resume")
+    assert again.code == 0 and f"report: {in_the_way}" in again.err and in_the_way.is_file()

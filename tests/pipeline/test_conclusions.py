@@ -99,7 +99,7 @@ def test_a_fault_in_the_report_loses_no_run(workspace: Workspace, run: Drive, mo
 
     monkeypatch.setattr("safedl.pipeline.driver.write", fail)
     driven = run(attacks=("label_flipping",))
-    assert driven.code == 0
+    assert driven.code == 1
     assert set(driven.statuses().values()) == {"completed"}
     (said,) = [e for e in driven.events if e["event"] == "log" and e["level"] == "error"]
     assert "ZeroDivisionError: planted" in said["message"]
