@@ -38,6 +38,7 @@ class Guard(Classifier):
         self.register_buffer("mean", inner.mean)
         self.register_buffer("std", inner.std)
         self.shape, self.head, self.penultimate = inner.shape, inner.head, inner.penultimate
+        self.channels_last = inner.channels_last
         self.eval().requires_grad_(False)
 
     def classify(self, images: Tensor) -> Tensor:

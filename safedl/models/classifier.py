@@ -29,19 +29,30 @@ class Classifier(nn.Module):
         """Wrap `net` for images of `shape` (C, H, W); `mean` and `std` are per channel, of images in [0, 1].
 
         Weights of convolutions become channels last: grey images alone do not tell, and pooling what is not takes three
-        times as long on a CPU.
+        times as long on a CPU. A network that cannot take values in this order, as one that calls `view` on them, gets
+        everything in the usual one.
         Raises `UsageError` if no penultimate layer can be found.
         """
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.shape = shape
-        self.head, self.penultimate = _find_head(self)
+        self.channels_last = True
+        self.net = net.to(memory_format=torch.channels_last)
+        try:
+            self.head, self.penultimate = _find_head(self)
+        except RuntimeError:
+            self.channels_last = False
+            self.net = net.to(memory_format=torch.contiguous_format)
+            self.head, self.penultimate = _find_head(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits [N, K] of float images [N, C, H, W] in [0, 1]."""
-        logits: Tensor = self.net((images - self.mean) / self.std)
+        normalised = (images - self.mean) / self.std
+        if not self.channels_last:
+            # Not contiguous(), which leaves grey images with the strides of channels last.
+            normalised = normalised.clone(memory_format=torch.contiguous_format)
+        logits: Tensor = self.net(normalised)
         return logits
 
     def surrogate(self, images: Tensor) -> Tensor:
@@ -104,7 +115,7 @@ def _find_head(model: Classifier) -> tuple[str, str]:
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(torch.full((1, *model.shape), 0.5))
+            model.eval()(torch.full((1, *model.shape), 0.5).to(memory_format=torch.channels_last))
     finally:
         model.train(training)
         for handle in handles:

@@ -16,7 +16,7 @@ CLOSE = 1e-4
 
 
 def frozen(model: Classifier) -> Classifier:
-    """Return a copy in eval mode that learns no more, with its weights channels last, on the model's device.
+    """Return a copy in eval mode that learns no more, with its weights in the model's order in memory, on its device.
 
     Batch normalisation is folded into the convolutions before it: with `cnn` on a CPU, logits and their gradient by the
     image take half the time. A network that then answers otherwise is copied as it is.
@@ -28,7 +28,7 @@ def frozen(model: Classifier) -> Classifier:
             folded = _fold(copy.clone())
             if _alike(copy, folded):
                 copy = folded
-    return copy.to(memory_format=torch.channels_last)
+    return copy.to(memory_format=torch.channels_last) if model.channels_last else copy
 
 
 def _fold(model: Classifier) -> Classifier:

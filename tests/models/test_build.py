@@ -14,8 +14,11 @@ import torch
 
 from safedl.catalog.settings import ModelSettings
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses.guard import Guard
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
+from safedl.models.frozen import frozen
+from safedl.training.fit import to_float
 from safedl.training.workbench import model_digest
 
 GOOD = """
@@ -130,6 +133,33 @@ def test_unusable_user_modules_are_refused_in_one_line(
     with pytest.raises(UsageError, match=message) as caught:
         build(_custom(tmp_path, source), data, 0, [tmp_path])
     assert "\n" not in str(caught.value)
+
+
+VIEWING = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.body = nn.BODY
+        self.head = nn.LazyLinear(10)
+    def forward(self, images):
+        return self.head(self.body(images).view(images.size(0), -1))
+def get_model(input_shape):
+    return Net(input_shape[0])
+"""
+
+
+@pytest.mark.parametrize("body", ["Conv2d(channels, 4, 3)", "Identity()"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_may_call_view_on_its_values(tmp_path: Path, channels: int, body: str) -> None:
+    images = torch.randint(0, 256, (40, channels, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    part = ImageSet(images, torch.arange(40) % 10)
+    settings = _custom(tmp_path, VIEWING.replace("BODY", body))
+    model = build(settings, Dataset("random", tuple("0123456789"), part, part, part, ""), 0, [tmp_path])
+    expected = model.net((images.float() / 255 - model.mean) / model.std)
+    batch = to_float(images, torch.device("cpu"))
+    for answer in (model, model.clone(), frozen(model), Guard(model).classify):
+        assert torch.allclose(answer(batch), expected, atol=1e-5)
 
 
 def test_missing_module_tells_where_it_was_looked_for(data: Dataset, tmp_path: Path) -> None:
