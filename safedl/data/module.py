@@ -25,6 +25,7 @@ from torch.utils.data import TensorDataset
 
 from safedl.data.arrays import from_mapping, to_images
 from safedl.data.decode import Gathered
+from safedl.data.draws import seeded
 from safedl.data.imageset import Raw
 from safedl.data.usercode import call, importing
 from safedl.errors import UsageError, in_a_line
@@ -36,17 +37,19 @@ CHUNK = 512
 def read_module(path: Path, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:
     """Return what `get_dataset()` of the module at `path` gives. Raises `UsageError` naming the module.
 
-    `shape` (C, H, W) is the size that Pillow images are resized to.
+    `shape` (C, H, W) is the size that Pillow images are resized to. What the module draws at random, to split its data
+    or to augment it, is the same each time.
     """
     where = f"get_dataset() of {path}"
-    result = call(path, "get_dataset", {}, {}, progress)
-    try:
-        with importing(path):
-            return _to_raw(result, where, shape, progress)
-    except (UsageError, Cancelled):
-        raise
-    except Exception as error:  # the user's objects may fail in any way when they are looked at
-        raise UsageError(f"{where} cannot be used: {in_a_line(error)}") from error
+    with seeded(0):
+        result = call(path, "get_dataset", {}, {}, progress)
+        try:
+            with importing(path):
+                return _to_raw(result, where, shape, progress)
+        except (UsageError, Cancelled):
+            raise
+        except Exception as error:  # the user's objects may fail in any way when they are looked at
+            raise UsageError(f"{where} cannot be used: {in_a_line(error)}") from error
 
 
 def _to_raw(result: Any, where: str, shape: tuple[int, int, int] | None, progress: Progress) -> Raw:

@@ -8,7 +8,6 @@ import importlib.util
 import inspect
 import sys
 import sysconfig
-import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from safedl.data.draws import LOCK, seeded
 from safedl.errors import UsageError, in_a_line
 from safedl.progress import Progress
 
@@ -34,7 +34,6 @@ class _Loaded:
     neighbours: dict[str, ModuleType] = field(default_factory=dict)
 
 
-_LOADING = threading.RLock()
 _LOADED: dict[Path, _Loaded] = {}
 
 
@@ -92,7 +91,7 @@ def importing(path: Path) -> Iterator[set[str]]:
     where they are, so that a function finds again what it imports when it is called.
     """
     folder = str(path.parent)
-    with _LOADING:
+    with LOCK:
         for loaded in _LOADED.values():
             _put_aside(loaded.neighbours)
         before = set(sys.modules)
@@ -128,7 +127,8 @@ def _load(path: Path, before: set[str]) -> _Loaded:
     module = importlib.util.module_from_spec(spec)
     source = path.read_bytes()  # read once, so that the digest is that of the code which runs
     sys.modules[name] = module
-    exec(spec.loader.source_to_code(source, str(path)), module.__dict__)
+    with seeded(0):  # what it draws as it is executed must not tell the first call of its function from later ones
+        exec(spec.loader.source_to_code(source, str(path)), module.__dict__)
     _LOADED[path] = _Loaded(module, {path: hashlib.sha256(source).hexdigest()})
     _note_neighbours(path, before)
     return _LOADED[path]

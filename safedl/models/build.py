@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import copy
-import random
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from safedl.cache import digest, file_digest
 from safedl.catalog.models import check_params
 from safedl.catalog.settings import ModelSettings
+from safedl.data.draws import seeded
 from safedl.data.imageset import Dataset
 from safedl.data.usercode import call, code_digest, find, importing
 from safedl.errors import UsageError, in_a_line
@@ -28,8 +26,6 @@ from safedl.progress import SILENT, Progress
 Module = TypeVar("Module", bound=nn.Module)
 
 STATISTICS_SAMPLE = 10_000
-
-_INITIALISATION = threading.Lock()
 
 
 def build(
@@ -70,16 +66,8 @@ def initialise(make: Callable[[], Module], seed: int) -> Module:
 
     They are torch's, and those of numpy and Python, from which a user's network may draw.
     """
-    with _INITIALISATION, torch.random.fork_rng(devices=[]):
-        state, numpy_state = random.getstate(), np.random.get_state()
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # it takes no larger ones
-        try:
-            return make()
-        finally:
-            random.setstate(state)
-            np.random.set_state(numpy_state)
+    with seeded(seed):
+        return make()
 
 
 def check_independent(one: Classifier, other: Classifier, settings: ModelSettings) -> None:

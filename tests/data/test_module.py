@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -68,6 +70,27 @@ def test_accepted_forms_give_the_same_data(tmp_path: Path, returned: str) -> Non
 def test_one_part_alone_is_left_to_be_split(tmp_path: Path, returned: str) -> None:
     raw = _read(tmp_path, returned)
     assert raw.test is None and len(raw.train) == 6
+
+
+def test_what_is_drawn_at_random_is_the_same_each_time(tmp_path: Path) -> None:
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()
+    (tmp_path / "drawing.py").write_text(
+        "import random, numpy as np, torch\n"
+        "order = np.random.permutation(40), torch.randperm(40), random.random()\n"  # on import, so once
+        "class Items:\n"
+        "    def __len__(self):\n"
+        "        return 40\n"
+        "    def __getitem__(self, i):\n"
+        "        return torch.rand(1, 4, 4) * random.random(), int(self.labels[i])\n"
+        "def get_dataset():\n"
+        "    items = Items()\n"
+        "    items.labels = np.random.permutation(40) % 2\n"
+        "    return items\n"
+    )
+    first, second = (read_module(tmp_path / "drawing.py", None, SILENT).train for _ in range(2))
+    assert torch.equal(first.images, second.images) and torch.equal(first.labels, second.labels)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (np.random.get_state()[1].tolist(), random.getstate()) == states[1:]
 
 
 def test_pictures_of_mixed_sizes_are_resized(tmp_path: Path) -> None:

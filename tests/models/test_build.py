@@ -56,7 +56,7 @@ def test_same_seed_gives_same_weights_from_threads_at_once(data: Dataset) -> Non
 
 
 def test_weights_drawn_by_numpy_or_python_depend_on_the_seed_alone(data: Dataset, tmp_path: Path) -> None:
-    source = LINEAR.replace("import torch", "import random, torch, numpy as np")
+    source = LINEAR.replace("import torch", "import random, torch, numpy as np; torch.rand(3), np.random.rand()")
     source += "    net[1].bias.data[:] = torch.tensor(np.random.rand(10)) + random.random()\n    return net"
     settings = _custom(tmp_path, source)
     random.seed(1), np.random.seed(1)
