@@ -14,7 +14,7 @@ from safedl.cache import digest, file_digest
 from safedl.catalog.models import check_params
 from safedl.catalog.settings import ModelSettings
 from safedl.data.draws import seeded
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, tensor_digest
 from safedl.data.usercode import call, code_digest, find, importing
 from safedl.errors import UsageError, in_a_line
 from safedl.models import architectures
@@ -83,12 +83,14 @@ def check_independent(one: Classifier, other: Classifier, settings: ModelSetting
 def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] = ()) -> str:
     """Return a hash of all that `build` depends on but the seed: contents of files, not their paths.
 
-    Raises `UsageError` as `build` does for unknown names, parameters and missing files.
+    Of a user's module it is the code, and the values of what this makes for one seed: it may read files of its own.
+    Raises `UsageError` as `build` does for unknown names, parameters, missing files and what fails in a module.
     """
     module = _module(settings, folders)
+    made = _values(settings, dataset, folders) if module else []  # first: what it imports then is part of its code
     return digest(
         {
-            "model": code_digest(module) if module else settings.name,
+            "model": [code_digest(module), *made] if module else settings.name,
             "params": settings.params if module else check_params(settings.name, settings.params).model_dump(),
             "weights": file_digest(find(settings.weights, folders, "model.weights")) if settings.weights else None,
             "shape": dataset.shape,
@@ -96,6 +98,13 @@ def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] 
             "statistics": _statistics(dataset),
         }
     )
+
+
+def _values(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path]) -> list[str]:
+    """Return the names of the values in the network that a user's module makes for seed 0, and their sha256."""
+    net = build(settings.model_copy(update={"weights": None}), dataset, 0, folders).net
+    state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    return [*state, tensor_digest(*state.values())]
 
 
 def _check(settings: ModelSettings, dataset: Dataset) -> None:

@@ -289,3 +289,14 @@ def test_identity_depends_on_what_the_module_imports_from_below_its_folder(data:
         (tmp_path / folder / "blocks.py").write_text("WIDTH = 77\n")
         seen.add(found())
     assert len(seen) == 3
+
+
+def test_identity_depends_on_weights_that_the_module_reads_itself(data: Dataset, tmp_path: Path) -> None:
+    source = LINEAR + f"    net.load_state_dict(torch.load({str(tmp_path / 'own.pt')!r}))\n    return net"
+    settings, net = _custom(tmp_path, source), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    torch.save(net.state_dict(), tmp_path / "own.pt")
+    before = identity(settings, data, [tmp_path])
+    assert identity(settings, data, [tmp_path]) == before
+    net[1].bias.data += 1
+    torch.save(net.state_dict(), tmp_path / "own.pt")
+    assert identity(settings, data, [tmp_path]) != before
