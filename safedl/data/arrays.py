@@ -17,6 +17,8 @@ from safedl.errors import UsageError, in_a_line
 CHANNELS = (1, 3)
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Torch has neither minimum nor rounding for these."""
+_ROUNDING = 1e-4
+"""By how much resizing may carry floats beyond 0 or 1; far less than half a level of grey."""
 _EXACT = 2**53
 """Below it a float64 holds every whole number."""
 KEYS = {
@@ -113,7 +115,7 @@ def _to_uint8(images: Tensor, where: str) -> Tensor:
         images = images.double()
     low, high = float(images.min()), float(images.max())
     if floats:
-        if not (low >= 0 and high <= 1):
+        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             raise UsageError(
                 f"{where}: floats must lie in [0, 1], found {low:g} to {high:g}; "
                 "leave normalisation out, it is part of the model"

@@ -33,6 +33,7 @@ def test_where_both_layouts_fit_arrays_are_channels_last_and_tensors_first() -> 
 
 
 @pytest.mark.parametrize("given", [GREY / 255, (GREY / 255).astype(np.float32), GREY.astype(np.int64),
+                                   GREY / 255 * 1.00005, GREY / 255 - 0.00005,  # as resizing leaves them
                                    GREY.astype(np.uint32), GREY.astype(np.uint64)])  # fmt: skip
 def test_floats_and_whole_numbers_give_the_same_bytes(given: np.ndarray) -> None:
     assert torch.equal(to_images(given, ""), torch.from_numpy(GREY)[:, None])
