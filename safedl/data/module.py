@@ -27,6 +27,7 @@ from safedl.data.arrays import from_mapping, to_images
 from safedl.data.decode import Gathered
 from safedl.data.draws import seeded
 from safedl.data.imageset import Raw
+from safedl.data.parts import difference
 from safedl.data.usercode import call, importing
 from safedl.errors import UsageError, in_a_line
 from safedl.progress import Cancelled, Progress
@@ -66,7 +67,9 @@ def _to_raw(result: Any, where: str, shape: tuple[int, int, int] | None, progres
     values = _part(train, "train", where, shape, progress)
     if test is not None:
         values |= _part(test, "test", where, shape, progress)
-    names = getattr(train, "classes", None)
+    names, others = getattr(train, "classes", None), getattr(test, "classes", None)
+    if names and others and [*map(str, names)] != [*map(str, others)]:
+        raise UsageError(f"{where}: test: {difference([*map(str, others)], [*map(str, names)])}")
     return from_mapping(values | ({"classes": names} if names else {}), where)
 
 

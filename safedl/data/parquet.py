@@ -12,7 +12,7 @@ from typing import Any
 from safedl.data.arrays import from_mapping
 from safedl.data.decode import Encoded, read_images
 from safedl.data.imageset import Raw
-from safedl.data.parts import MEASURING, file_part, folder_part
+from safedl.data.parts import MEASURING, difference, file_part, folder_part
 from safedl.errors import UsageError
 from safedl.progress import Cancelled, Progress
 
@@ -65,6 +65,7 @@ def read_parquet(path: Path, shape: tuple[int, int, int] | None, progress: Progr
         raise UsageError(f"{path}: no Parquet file with training images; name one train-00000-of-00001.parquet")
     train = _read(training, progress)
     test = _read(parts[measuring], progress) if measuring else _Part()
+    train.classes = _same_names(train.classes, test.classes, f"{path}: {measuring}")
     images = read_images([*train.images, *test.images], shape, progress)
     count = len(train.images)
     values: dict[str, Any] = {"x_train": images[:count], "y_train": train.labels, "classes": train.classes}
@@ -96,7 +97,7 @@ def _read(files: Sequence[Path], progress: Progress) -> _Part:
 def _read_file(table: Any, file: Path, part: _Part, progress: Progress) -> None:
     schema = table.schema_arrow
     image, label = _column(schema, IMAGE_COLUMNS, file), _column(schema, LABEL_COLUMNS, file)
-    part.classes = part.classes or _class_names(schema.metadata, label)
+    part.classes = _same_names(part.classes, _class_names(schema.metadata, label), str(file))
     rows = table.metadata.num_rows
     start = len(part.labels)
     for batch in table.iter_batches(batch_size=ROWS, columns=[image, label]):
@@ -126,6 +127,13 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, 
         return tuple(str(name) for name in features[label]["names"])
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _same_names(known: tuple[str, ...] | None, found: tuple[str, ...] | None, where: str) -> tuple[str, ...] | None:
+    """Return the classes' names, as far as they are known. Raises `UsageError` if files number them differently."""
+    if known and found and known != found:
+        raise UsageError(f"{where}: {difference(found, known)}")
+    return known or found
 
 
 def _library() -> Any:

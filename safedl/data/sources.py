@@ -13,6 +13,7 @@ from safedl.data.folder import holds_images, read_folder
 from safedl.data.imageset import Raw
 from safedl.data.module import read_module
 from safedl.data.parquet import parquet_files, read_parquet, tells_parts
+from safedl.data.parts import folder_part
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import Progress
@@ -36,6 +37,10 @@ def read(
     if parquet_files(path) and not _is_table_of_images(path):
         return read_parquet(path, shape, progress)
     if path.is_dir():
+        if not holds_images(path) and (below := {file.parent for file in path.rglob("*.parquet")}):
+            sets = {folder.parent if folder_part(folder.name) else folder for folder in below}
+            named = ", ".join(str(folder.relative_to(path)) for folder in sorted(sets))
+            raise UsageError(f"{path} holds Parquet files further down, in {named}; name that folder, or one of them")
         return read_folder(path, shape, progress)
     if path.suffix.lower() == ".npz":
         return read_npz(path)

@@ -165,6 +165,12 @@ def test_the_path_of_imports_is_left_as_it_was(tmp_path: Path) -> None:
     assert sys.path == before
 
 
+def test_parts_that_number_their_classes_differently_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(HEAD + "Items(t), other\nother = Items(t)\nother.classes = ['dog', 'cat']\n")
+    with pytest.raises(UsageError, match="test: class 0 is dog here and cat in the training part"):
+        read_module(tmp_path / "mine.py", None, SILENT)
+
+
 def test_running_a_module_is_announced(tmp_path: Path) -> None:
     said: list[str] = []
 

@@ -157,6 +157,22 @@ def test_a_table_about_images_is_not_the_data(tmp_path: Path) -> None:
     assert _read(tmp_path).classes == ("cat", "dog")
 
 
+@pytest.mark.parametrize("other", ["train-00001.parquet", "test-00000.parquet"])
+def test_files_that_number_their_classes_differently_are_refused(tmp_path: Path, other: str) -> None:
+    _write(tmp_path / "train-00000.parquet", range(4), names=["cat", "dog"])
+    _write(tmp_path / other, range(4, 8), names=["dog", "cat"])
+    with pytest.raises(UsageError, match="class 0 is dog here and cat in the training part"):
+        _read(tmp_path)
+
+
+def test_files_further_down_are_named(tmp_path: Path) -> None:
+    _write(tmp_path / "full" / "train-00000.parquet", range(6))
+    _write(tmp_path / "cropped" / "train" / "0000.parquet", range(6))
+    with pytest.raises(UsageError, match="holds Parquet files further down, in cropped, full; name that folder"):
+        _read(tmp_path)
+    assert len(_read(tmp_path / "full").train) == 6
+
+
 def test_a_bad_row_is_counted_within_its_file(tmp_path: Path) -> None:
     _write(tmp_path / "train-0.parquet", range(3))
     _write(tmp_path / "train-1.parquet", range(3, 6), labels=[0, None, 1])
