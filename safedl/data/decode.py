@@ -71,9 +71,9 @@ def target_size(
     """Return the width and height that images of these sizes are read at: see `read_images`."""
     size, chosen = _size(sizes, shape, resize)
     if not chosen:
+        found = f"{len(sizes)} sizes" if len(sizes) > 1 else "{}x{} pixels".format(*next(iter(sizes)))
         progress.log(
-            f"images of {len(sizes)} sizes are resized to {DEFAULT_SIDE}x{DEFAULT_SIDE}; "
-            "model.input_shape chooses another"
+            f"images of {found} are resized to {DEFAULT_SIDE}x{DEFAULT_SIDE}; model.input_shape chooses another"
         )
     return size
 

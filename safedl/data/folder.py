@@ -54,7 +54,8 @@ def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str,
         raise UsageError(f"{root / unknown[0]} is a class that the training part does not have")
     found = {name: _files(root / name, progress) for name in _classes(root)}
     if not any(found.values()):
-        raise UsageError(f"{root} holds no images")
+        where = " in class folders, only loose ones" if not found and holds_images(root) else ""
+        raise UsageError(f"{root} holds no images{where}; expected {root.name}/<class>/, as in the training part")
     return found
 
 

@@ -113,8 +113,15 @@ def test_mixed_sizes_are_resized_and_said_so(tmp_path: Path) -> None:
 
 def test_large_images_are_resized_unless_asked_for(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        _save(tmp_path / name / "x.png", 9, (300, 300))
-    assert _read(tmp_path).train.images.shape == (2, 1, 32, 32)
+        _save(tmp_path / name / "x.png", 9, (300, 290))
+    said: list[str] = []
+
+    class Listener(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    assert read_folder(tmp_path, None, Listener()).train.images.shape == (2, 1, 32, 32)
+    assert said[0].startswith("images of 300x290 pixels are resized to 32x32; ")
     assert _read(tmp_path, (1, 300, 300)).train.images.shape == (2, 1, 300, 300)
 
 
@@ -308,5 +315,14 @@ def test_parts_without_classes_are_no_classes(tmp_path: Path) -> None:
 def test_an_empty_test_part_is_refused(tmp_path: Path) -> None:
     _two_classes(tmp_path / "train")
     (tmp_path / "test" / "cat").mkdir(parents=True)
-    with pytest.raises(UsageError, match="test holds no images"):
+    with pytest.raises(UsageError, match="test holds no images; expected test/<class>/"):
+        _read(tmp_path)
+
+
+def test_a_test_part_without_classes_is_refused(tmp_path: Path) -> None:
+    _two_classes(tmp_path / "train")
+    _save(tmp_path / "test" / "1.png")
+    with pytest.raises(
+        UsageError, match="test holds no images in class folders, only loose ones; expected test/<class"
+    ):
         _read(tmp_path)
