@@ -34,8 +34,8 @@ def dump(document: Mapping[str, Any], comment: str = "") -> str:
 def update(path: Path, changes: Mapping[str, Any]) -> Profile:
     """Set top-level sections of the profile at `path` and return it, checked; None removes a section.
 
-    What stays the same keeps its place, its comments and its spelling. The file is replaced in one step, and
-    only by a valid profile: else `ProfileError` is raised and it stays as it is.
+    What stays the same keeps its place, its comments, its spelling and its line ends. The file is replaced in one step,
+    and only by a valid profile: else `ProfileError` is raised and it stays as it is.
     """
     path = path.resolve()  # a link stays a link
     text = read_text(path)
@@ -43,7 +43,9 @@ def update(path: Path, changes: Mapping[str, Any]) -> Profile:
     new = {key: value for key, value in {**old, **changes}.items() if value is not None or key not in changes}
     check(new, path)
     written = _edited(text, old, new)
-    store(path, written)
+    raw = path.read_bytes()
+    dos = raw.count(b"\r\n") == raw.count(b"\n") > 0
+    store(path, written.replace("\n", "\r\n") if dos else written)
     return parse(written, path)
 
 
@@ -102,7 +104,7 @@ def _edited(text: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> str:
         if yaml_document.read(written, "") == new:
             same = {str(key) for key in old if key in new and _same(old[key], new[key])}
             return _with_sections_of(text, written, same, new)
-    except (YAMLError, UsageError, AttributeError, TypeError, ValueError):
+    except (YAMLError, UsageError, AttributeError, TypeError, ValueError, LookupError):
         pass  # what one parser reads and the other does not: the content matters more than the comments
     return dump(new)
 
@@ -110,15 +112,35 @@ def _edited(text: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> str:
 def _with_sections_of(text: str, written: str, same: Set[str], new: Mapping[Any, Any]) -> str:
     """Return `written` with the top-level sections named `same` to the letter as `text` has them, if it then reads so.
 
-    The writer would join lines, and tidy spaces and brackets, in sections that nobody changed.
+    The writer would join lines, and tidy spaces and brackets, in sections that nobody changed; and it drops comments
+    that follow what it replaces or removes.
     """
     before, after = _sections(text), _sections(written)
-    parts = [before.get(name, part) if name is None or name in same else part for name, part in after.items()]
+    parts = []
+    for name, part in after.items():
+        if name is None or name in same:
+            parts.append(before.get(name, part))
+        else:
+            parts.append(_split(part)[0] + _split(before[name])[1] if name in before else part)
+        if name in before:
+            following = itertools.islice(before, list(before).index(name) + 1, None)
+            gone = itertools.takewhile(lambda other: other not in after, following)
+            parts += [_split(before[other])[1] for other in gone]
     spliced = "".join(part if part.endswith("\n") or not part else f"{part}\n" for part in parts)
     try:
         return spliced if before and _same(yaml_document.read(spliced, ""), dict(new)) else written
     except UsageError:  # a section that names what another one defines, or a document's end mark
         return written
+
+
+def _split(section: str) -> tuple[str, str]:
+    """Return a section's text without its last empty lines and comments at the margin, and these.
+
+    They mostly head the next section.
+    """
+    lines = section.splitlines(keepends=True)
+    end = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip() and not lines[n - 1].startswith("#")), 0)
+    return "".join(lines[:end]), "".join(lines[end:])
 
 
 def _sections(text: str) -> dict[str | None, str]:

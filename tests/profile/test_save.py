@@ -74,10 +74,43 @@ attack_overrides:
     path.write_text(head + "risk_analysis: {}\n" + end)
     update(path, {"risk_analysis": {"summary": {"static_patch": {"severity": 1.0}}}})
     section = "risk_analysis:\n  summary:\n    static_patch:\n      severity: 1.0\n"
-    assert path.read_text().replace("# after it\n", "") == head + section + "rate:   1e-5\n"
+    assert path.read_text() == head + section + end + "\n"
     update(path, {"attack_overrides": {"backdoor": {"static_patch": {"target_class": 2}}}})
     changed = head.replace("target_class: 1", "target_class: 2")
-    assert path.read_text().replace("# after it\n", "") == changed + section + "rate:   1e-5\n"
+    assert path.read_text() == changed + section + end + "\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (None, ""),
+        ({}, "risk_analysis: {}\n"),
+        ({"a": 1}, "risk_analysis:\n  a: 1\n"),
+        ({"a": 1, "b": [3]}, "risk_analysis:\n  a: 1\n  b: [3]\n"),
+    ],
+)
+def test_what_heads_the_next_section_stays(tmp_path: Path, change: Any, changed: str) -> None:
+    path, head, end = (
+        tmp_path / "p.yaml",
+        "name: p\n# risks\n\n",
+        "\n# --- threats\n# ours\nthreat_model: {}\n# the end\n",
+    )
+    path.write_text(head + "risk_analysis:\n  a: 1\n  b:\n    - 2\n" + end)
+    update(path, {"risk_analysis": change})
+    assert path.read_text() == head + changed + end
+
+
+def test_line_ends_stay(path: Path) -> None:
+    path.write_bytes(COMMENTED.replace("\n", "\r\n").encode())
+    update(path, {"rate": 2})
+    assert path.read_bytes() == COMMENTED.replace("1e-5", "2").replace("\n", "\r\n").encode()
+
+
+def test_keys_that_the_parsers_read_differently_may_go(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("name: p\nthreat_model: {yes: 1, 010: 2, a: 3}\n")
+    update(path, {"threat_model": {"a": 3}})
+    assert read(path.read_text(), "p") == {"name": "p", "threat_model": {"a": 3}}
 
 
 @pytest.mark.parametrize("indent", ["  ", "    "])
