@@ -12,6 +12,8 @@ from safedl.errors import UsageError
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 40
+MAX_BITS = 1000
+"""Of whole numbers, about 300 digits: Python refuses to write those of thousands out."""
 MAX_NODES = 50_000
 """With aliases written out, so that a few lines of nested aliases cannot stand for billions of values."""
 
@@ -77,6 +79,13 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _whole_number(loader: _Loader, node: yaml.ScalarNode) -> int:
+    value: int = loader.construct_yaml_int(node)
+    if value.bit_length() > MAX_BITS:
+        raise yaml.constructor.ConstructorError(None, None, "a whole number of more than 300 digits", node.start_mark)
+    return value
+
+
 def _represent_list(dumper: _Dumper, values: Sequence[Any]) -> yaml.Node:
     flat = not any(isinstance(v, Mapping | list | tuple) for v in values)
     return dumper.represent_sequence(f"{_TAG}seq", values, flow_style=flat)
@@ -93,6 +102,7 @@ _Loader.yaml_constructors = {
     for tag, constructor in yaml.SafeLoader.yaml_constructors.items()
     if tag not in {f"{_TAG}{name}" for name in ("timestamp", "binary", "set", "omap", "pairs")}
 }
+_Loader.add_constructor(f"{_TAG}int", _whole_number)
 _Dumper.add_representer(str, _Dumper.represent_str)
 _Dumper.add_representer(list, _represent_list)
 _Dumper.add_representer(tuple, _represent_list)

@@ -31,6 +31,7 @@ REFUSED = {
     "half a surrogate": ('a: "\\ud800"', "Unicode"),
     "not a number": ("a: !!int x", "cannot read"),
     "number too long": ("a: " + "9" * 5000, "cannot read"),
+    "number too long in hexadecimal": ("a: 0x" + "F" * 5000, "a whole number of more than 300 digits"),
     "unhashable key": ("? [1]\n: 2", "unhashable key"),
 }
 
