@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,12 +58,23 @@ def read_images(
         if number % 200 == 0:
             progress.step("look at images", number, len(files))
     width, height = target_size(sizes, shape, progress, resize)
-    images = torch.empty(len(files), 1 if grey else 3, height, width, dtype=torch.uint8)
+    images = _room(len(files), 1 if grey else 3, height, width)
     for number, file in enumerate(files, start=1):
         images[number - 1] = _decode(file, grey, (width, height))
         if number % 50 == 0 or number == len(files):
             progress.step("read images", number, len(files))
     return images
+
+
+def _room(*shape: int) -> Tensor:
+    try:
+        return torch.empty(shape, dtype=torch.uint8)
+    except RuntimeError:  # torch's way to say that there is not that much memory
+        count, _, height, width = shape
+        raise UsageError(
+            f"{count:,} images of {width}x{height} pixels take {math.prod(shape) / 1e9:,.1f} GB, more than there "
+            "is memory for; choose a smaller model.input_shape"
+        ) from None
 
 
 def target_size(

@@ -125,6 +125,12 @@ def test_large_images_are_resized_unless_asked_for(tmp_path: Path) -> None:
     assert _read(tmp_path, (1, 300, 300)).train.images.shape == (2, 1, 300, 300)
 
 
+def test_more_than_memory_holds_is_refused(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    with pytest.raises(UsageError, match=r"6 images of 3000000x2000000 pixels take 36,000\.0 GB, more than there is"):
+        _read(tmp_path, (1, 2_000_000, 3_000_000))
+
+
 def test_every_mode_becomes_colour_beside_colour(tmp_path: Path) -> None:
     red = (255, 0, 0)
     _save(tmp_path / "a" / "rgb.png", red, mode="RGB")
