@@ -94,7 +94,8 @@ def _dataset(name: str) -> dict[str, Any]:
     if not Path(name).exists():
         known = ", ".join(DATASETS)
         raise UsageError(f"no data set '{name}': neither a path nor one of {known}.{nearest(name, DATASETS)}")
-    return {"name": Path(name).stem, "type": "custom", "path": name}
+    stem = Path(name).stem.strip(".") or Path(name).resolve().stem  # `.` has none
+    return {"name": stem or "data", "type": "custom", "path": name}
 
 
 def _model(name: str, dataset: DatasetSettings) -> dict[str, Any]:

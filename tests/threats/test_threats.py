@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,6 +139,12 @@ def test_the_user_may_change_every_suggestion() -> None:
 def test_unknown_names_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_profile("p", HARMLESS, **change)
+
+
+def test_data_in_the_current_folder_is_called_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    assert build_profile("p", HARMLESS, ".")["dataset"] == {"name": "photos", "type": "custom", "path": "."}
 
 
 def test_recommended_defenses_are_exactly_those_that_apply() -> None:
