@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,8 +20,12 @@ class Section(BaseModel):
 def _name_after_path(values: Any) -> Any:
     """Own data, or an own model, without a name is called after its file, so that its results stand apart."""
     if isinstance(values, dict) and values.get("path") and "name" not in values:
-        return {**values, "name": PurePath(str(values["path"])).stem}
+        return {**values, "name": PurePath(str(values["path"])).stem.strip(".") or "unnamed"}  # `.` has no name
     return values
+
+
+NonEmpty = Annotated[str, Field(min_length=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class DatasetSettings(Section):
@@ -29,7 +33,7 @@ class DatasetSettings(Section):
 
     name: str = Field("digits", description="A built-in data set, or a module that defines get_dataset().")
     type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own data.")
-    path: str | None = Field(None, description="An image folder, an .npz or .parquet file, or a module.")
+    path: NonEmpty | None = Field(None, description="An image folder, an .npz or .parquet file, or a module.")
     root: str | None = Field(None, description="Where built-in data sets lie; else SAFEDL_DATA, else a cache folder.")
     subset: int | None = Field(None, ge=1, description="Use at most this many training images per class.")
     download: bool = Field(True, description="Fetch a built-in data set that is not there yet.")
@@ -45,10 +49,10 @@ class ModelSettings(Section):
 
     name: str = Field("cnn", description="A built-in architecture, or a module that defines get_model().")
     type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own model.")
-    input_shape: tuple[int, int, int] | None = Field(None, description="Channels, height, width; else the data's.")
+    input_shape: tuple[Side, Side, Side] | None = Field(None, description="Channels, height, width; else the data's.")
     num_classes: int | None = Field(None, ge=2, description="Number of classes; else the data's.")
     params: dict[str, Any] = Field(default_factory=dict, description="conv_filters, hidden_size ...")
-    path: str | None = Field(None, description="The module of a custom model.")
+    path: NonEmpty | None = Field(None, description="The module of a custom model.")
     weights: str | None = Field(None, description="A file of weights to start from.")
 
     _named = model_validator(mode="before")(_name_after_path)

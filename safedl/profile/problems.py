@@ -15,6 +15,8 @@ from safedl.catalog import parameter_table
 from safedl.errors import UsageError, nearest
 
 SHOWN_AT_MOST = 20
+_EXPLAINED = ("_type", "_parsing", "than", "than_equal", "_float")
+"""Ends of the kinds of error (pydantic) that the words of a parameter's row explain."""
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -107,7 +109,7 @@ def _problem(
         return Problem(place, _unknown_key(key, model, what, others))
     if kind == "missing":  # a list that is too short; pydantic names the place that is empty
         return Problem(place, _not_allowed(value, rows[key]))
-    if not rest and (kind == "literal_error" or kind.endswith(("_type", "_parsing", "than", "than_equal", "_float"))):
+    if not rest and (kind in ("literal_error", "string_too_short") or kind.endswith(_EXPLAINED)):
         return Problem(place, _not_allowed(value, rows[key]))
     place += "".join(f"[{part}]" for part in rest if part.isdigit())
     reason = detail["msg"].removeprefix("Value error, ").replace("Input should", "it should")

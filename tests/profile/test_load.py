@@ -110,6 +110,14 @@ WRONG: dict[str, tuple[tuple[str, ...], Any, str]] = {
         ("model", "input_shape"), [8, 8],
         "model.input_shape: [8, 8] is not allowed; it must be a list (Channels, height, width; else the data's)",
     ),
+    "side of no pixel": (
+        ("model", "input_shape"), [1, 0, 8],
+        "model.input_shape[1]: 0 is not allowed; it should be greater than or equal to 1",
+    ),
+    "empty path": (
+        ("dataset", "path"), "",
+        "dataset.path: '' is not allowed; it must be text (An image folder, an .npz or .parquet file, or a module)",
+    ),
     "source is target": (
         ("attack_overrides", "data_poisoning", "label_flipping"),
         {"strategy": "one_to_one", "source_class": 1, "target_class": 1},
@@ -274,6 +282,11 @@ def test_an_own_model_is_called_after_its_file_unless_it_has_a_name(valid: dict[
         settings = check(valid | {"model": model}).model
         assert settings is not None and settings.name == name
         assert settings.own == model.get("path")
+
+
+def test_data_in_the_folder_itself_has_a_name(valid: dict[str, Any]) -> None:
+    profile = check({**valid, "dataset": {"path": "."}})
+    assert profile.dataset is not None and profile.dataset.name == "unnamed"
 
 
 def test_full_published_profile_loads() -> None:
