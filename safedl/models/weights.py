@@ -32,11 +32,20 @@ def load_weights(model: Classifier, path: Path) -> None:
     for name in sorted(expected.keys() & state.keys()):
         if state[name].shape != expected[name].shape:
             problems.append(f"has {list(expected[name].shape)} for {name} where the file has {list(state[name].shape)}")
+        elif (kind := _kind(state[name])) != _kind(expected[name]):
+            problems.append(f"has {_kind(expected[name])} for {name} where the file has {kind}")
     if problems:
         raise UsageError(f"weights: {path} does not fit the model, which {'; '.join(problems[:_SHOWN])}")
-    if broken := [name for name, values in state.items() if not values.isfinite().all()]:
+    if broken := [name for name, values in state.items() if not values.to(expected[name].dtype).isfinite().all()]:
         raise UsageError(f"weights: {path} holds values that are no numbers, in {broken[0]}")
     target.load_state_dict(state)
+
+
+def _kind(values: Tensor) -> str:
+    """Return what kind of numbers values are: of one kind they can be taken for others, whatever their precision."""
+    if values.layout != torch.strided or values.is_quantized or values.is_meta:
+        return "sparse, quantised or absent values"
+    return "floats" if values.is_floating_point() else "complex numbers" if values.is_complex() else "whole numbers"
 
 
 def _names(what: str, names: set[str]) -> list[str]:

@@ -220,6 +220,12 @@ def _bad_weights(kind: str, path: Path, data: Dataset) -> None:
         torch.save(state | {"third.bias": torch.zeros(1)}, path)
     elif kind == "shape":
         torch.save(state | {"output.bias": torch.zeros(11)}, path)
+    elif kind == "whole numbers":
+        torch.save(state | {"output.bias": torch.ones(10, dtype=torch.int8)}, path)
+    elif kind == "sparse":
+        torch.save(state | {"output.bias": torch.ones(10).to_sparse()}, path)
+    elif kind == "too large":
+        torch.save(state | {"output.bias": torch.full((10,), 1e300, dtype=torch.float64)}, path)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +242,9 @@ def _bad_weights(kind: str, path: Path, data: Dataset) -> None:
         ("missing", "lacks output.bias|does not fit.*lacks output.bias"),
         ("unknown", "does not know third.bias"),
         ("shape", r"has \[10\] for output.bias where the file has \[11\]"),
+        ("whole numbers", "has floats for output.bias where the file has whole numbers"),
+        ("sparse", "has floats for output.bias where the file has sparse"),
+        ("too large", "values that are no numbers, in output.bias"),
         ("absent", "model.weights: no such file: start.pt"),
     ],
 )
