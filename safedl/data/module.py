@@ -111,6 +111,8 @@ def _collect(
         image, label = _item(data, number, where)
         labels.append(label)
         if isinstance(image, Image.Image):
+            if image.mode == "F":  # Pillow would cut its values off
+                raise UsageError(f"{where}: item {number} holds floating-point values; make it an array in [0, 1]")
             pictures.add(image)
         else:
             chunk.append(image)

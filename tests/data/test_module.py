@@ -194,6 +194,7 @@ def test_running_a_module_is_announced(tmp_path: Path) -> None:
         ("Items([t[0], t[1][:, :2]])", "images of different shapes"),
         ("Items([pictures[0], t[1]])", "some images are Pillow images"),
         ("Items([])", "no images"),
+        ("Items([pictures[0].convert('F')])", r"item 0 holds floating-point values; make it an array in \[0, 1\]"),
         ("[3, 4]", "returned int for train"),
         ("Subset(Items(t), [0, 99])", r"train: item 1 is no \(image, label\): IndexError"),
         (
