@@ -154,7 +154,8 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
     """Return the network of a user's module after a trial with two images."""
     count = len(dataset.classes)
     announced = {"num_classes": count, "input_shape": dataset.shape}
-    net = call(path, "get_model", settings.params, announced, progress)
+    made = call(path, "get_model", settings.params, announced, progress)
+    net = getattr(made, "_orig_mod", made)  # of torch.compile, whose graphs pass hooks by
     if not isinstance(net, nn.Module):
         raise UsageError(f"get_model() of {path} returned {type(net).__name__}, not a torch.nn.Module")
     net = net.to("cpu")

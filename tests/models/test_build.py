@@ -162,6 +162,12 @@ def test_a_network_may_call_view_on_its_values(tmp_path: Path, channels: int, bo
         assert torch.allclose(answer(batch), expected, atol=1e-5)
 
 
+def test_a_compiled_network_is_taken_as_it_was_before(data: Dataset, tmp_path: Path) -> None:
+    settings = _custom(tmp_path, LINEAR + "    return torch.compile(net)")
+    model = build(settings, data, 0, [tmp_path])
+    assert isinstance(model.net, torch.nn.Sequential) and model.head == "1"
+
+
 def test_missing_module_tells_where_it_was_looked_for(data: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"model.path: no such file: gone.py .*{tmp_path}"):
         build(ModelSettings(path="gone.py"), data, 0, [tmp_path])
