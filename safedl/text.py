@@ -15,6 +15,11 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether text can be written as UTF-8; the name of a file may hold any bytes."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
 def shown(value: Any) -> str:
     """Return a value for a table's cell: four digits for numbers, nothing for None."""
     if value is None:

@@ -8,6 +8,7 @@ from typing import Any
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
 from safedl.errors import NotFoundError, UsageError, nearest
+from safedl.text import is_unicode
 
 DEFAULT_MODEL = "cnn"
 
@@ -51,7 +52,7 @@ def _model(name: str) -> dict[str, Any]:
 def _path(name: str | None, option: str, known: Any = ()) -> str | None:
     if name is None:
         return None
-    if any("\ud800" <= c <= "\udfff" for c in name):
+    if not is_unicode(name):
         raise UsageError(f"{option}: {name!r} holds bytes that are no UTF-8, which no profile can name; rename it")
     if not Path(name).exists():
         choices = f" and none of {', '.join(known)}" if known else ""

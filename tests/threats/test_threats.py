@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,14 @@ def test_data_in_the_current_folder_is_called_after_it(tmp_path: Path, monkeypat
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path / "photos")
     assert build_profile("p", HARMLESS, ".")["dataset"] == {"name": "photos", "type": "custom", "path": "."}
+
+
+@pytest.mark.parametrize("option", ["dataset", "model"])
+def test_paths_that_are_no_text_are_refused(tmp_path: Path, option: str) -> None:
+    path = os.fsdecode(bytes(tmp_path) + b"/own\xff.py")
+    Path(path).touch()
+    with pytest.raises(UsageError, match=r"own\\udcff\.py' holds bytes that are no UTF-8"):
+        build_profile("p", HARMLESS, **{option: path})
 
 
 def test_recommended_defenses_are_exactly_those_that_apply() -> None:
