@@ -71,12 +71,20 @@ def initialise(make: Callable[[], Module], seed: int) -> Module:
 
 
 def check_independent(one: Classifier, other: Classifier, settings: ModelSettings) -> None:
-    """Raise `UsageError` if two models of the user's module share parameters: each stage trains one of its own."""
+    """Raise `UsageError` unless two models that the user's module made for one seed are alike and nothing is shared.
+
+    Each stage trains a model of its own, and starts where the others did.
+    """
     first, second = ({p.untyped_storage().data_ptr() for p in made.parameters() if p.numel()} for made in (one, other))
     if one.net is other.net or first & second:
         raise UsageError(
             f"get_model() of {settings.own} returns the same parameters at each call; "
             "let it make a new network each time, inside the function"
+        )
+    if _values(one.net) != _values(other.net):
+        raise UsageError(
+            f"get_model() of {settings.own} gives other weights at each call, though the seed is the same; draw them "
+            "from the global generators of torch, NumPy or Python, which are seeded, or from one with a fixed seed"
         )
 
 
@@ -87,7 +95,9 @@ def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] 
     Raises `UsageError` as `build` does for unknown names, parameters, missing files and what fails in a module.
     """
     module = _module(settings, folders)
-    made = _values(settings, dataset, folders) if module else []  # first: what it imports then is part of its code
+    made: list[str] = []
+    if module:  # first, for what it imports as it is called is part of its code
+        made = _values(build(settings.model_copy(update={"weights": None}), dataset, 0, folders).net)
     return digest(
         {
             "model": [code_digest(module), *made] if module else settings.name,
@@ -100,9 +110,8 @@ def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] 
     )
 
 
-def _values(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path]) -> list[str]:
-    """Return the names of the values in the network that a user's module makes for seed 0, and their sha256."""
-    net = build(settings.model_copy(update={"weights": None}), dataset, 0, folders).net
+def _values(net: nn.Module) -> list[str]:
+    """Return the names of a network's weights and buffers, and the sha256 over their values."""
     state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
     return [*state, tensor_digest(*state.values())]
 

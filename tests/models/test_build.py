@@ -16,7 +16,7 @@ from safedl.catalog.settings import ModelSettings
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses.guard import Guard
 from safedl.errors import UsageError
-from safedl.models.build import build, identity
+from safedl.models.build import build, check_independent, identity
 from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
 from safedl.training.workbench import model_digest
@@ -315,3 +315,13 @@ def test_identity_depends_on_weights_that_the_module_reads_itself(data: Dataset,
     net[1].bias.data += 1
     torch.save(net.state_dict(), tmp_path / "own.pt")
     assert identity(settings, data, [tmp_path]) != before
+
+
+@pytest.mark.parametrize("draws", ["np.random.default_rng().random(10)", "np.random.RandomState().rand(10)"])
+def test_weights_that_no_seed_fixes_are_refused(data: Dataset, tmp_path: Path, draws: str) -> None:
+    source = LINEAR.replace("import torch", "import torch, numpy as np")
+    settings = _custom(tmp_path, source + f"    net[1].bias.data[:] = torch.tensor({draws})\n    return net")
+    with pytest.raises(UsageError, match="gives other weights at each call, though the seed is the same"):
+        check_independent(build(settings, data, 0, [tmp_path]), build(settings, data, 0, [tmp_path]), settings)
+    settings = _custom(tmp_path, source + "    return net")
+    check_independent(build(settings, data, 0, [tmp_path]), build(settings, data, 0, [tmp_path]), settings)
