@@ -77,6 +77,8 @@ def _is_pair(value: Any) -> bool:
     """Return whether a value is (images, labels), rather than (train, test)."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
+    if all(isinstance(v, list) and v and isinstance(v[0], tuple) for v in value):  # two lists of (image, label)
+        return False
     dimensions = [np.ndim(v) if isinstance(v, Tensor | np.ndarray | list) else None for v in value]
     return dimensions[0] in (3, 4) and dimensions[1] in (1, 2)
 

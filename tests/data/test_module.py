@@ -55,6 +55,9 @@ def _read(tmp_path: Path, returned: str, shape: tuple[int, int, int] | None = No
         "Items(t), Items(t[:2])",
         "Items(x), Subset(Items(t), [0, 1])",
         "Items(pictures), Items(pictures[:2])",
+        "list(zip(x, y)), list(zip(x[:2], y[:2]))",
+        "list(zip(t, y.tolist())), list(zip(t[:2], [0, 1]))",
+        "list(zip(pictures, y)), list(zip(pictures[:2], y[:2]))",
     ],
 )
 def test_accepted_forms_give_the_same_data(tmp_path: Path, returned: str) -> None:
