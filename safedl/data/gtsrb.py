@@ -44,7 +44,7 @@ def read_gtsrb(root: Path, shape: tuple[int, int, int] | None, progress: Progres
     """
     base = root / FOLDER
     listing = base / "GT-final_test.csv"
-    folders = sorted(p for p in (base / "GTSRB" / "Training").iterdir() if p.is_dir())
+    folders = sorted(p for p in (base / "GTSRB" / "Training").iterdir() if p.is_dir() and p.name.isdecimal())
     train = [(file, int(folder.name)) for folder in folders for file in sorted(folder.glob("*.ppm"))]
     try:
         test = [(base / "GTSRB/Final_Test/Images" / r["Filename"], int(r["ClassId"])) for r in _rows(listing)]

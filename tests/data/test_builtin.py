@@ -89,6 +89,7 @@ def _write_gtsrb(root: Path, names: bool) -> None:
 @pytest.mark.parametrize("names", [True, False])
 def test_traffic_signs_are_resized_and_named(tmp_path: Path, names: bool) -> None:
     _write_gtsrb(tmp_path, names)
+    (tmp_path / "gtsrb/GTSRB/Training/.thumbnails").mkdir()
     raw = _read("gtsrb", tmp_path)
     assert raw.test is not None
     assert raw.train.images.shape == (43, 3, 32, 32) and raw.test.images.shape == (43, 3, 32, 32)
