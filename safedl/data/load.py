@@ -74,6 +74,8 @@ def load_suspects(
     is among the suspects too cannot vouch for them, and is left out. `test` is empty where the set has no test part.
     Raises `UsageError` for anything that cannot be read, and if nothing trusted is left.
     """
+    if settings.subset:
+        progress.log("dataset.subset is passed over: a scan examines every image")
     raw = sources.read(settings, folders, shape, progress)
     classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
     known = nothing

@@ -189,6 +189,18 @@ def test_every_image_of_a_suspect_set_is_there_in_its_order(tmp_path: Path) -> N
     assert len(data.trusted) == len(data.test) == 0
 
 
+def test_a_subset_is_for_runs(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
+    data = load_suspects(DatasetSettings(path=str(path), subset=2), None, progress=Listening())
+    assert len(data.train) == 10 and said == ["dataset.subset is passed over: a scan examines every image"]
+
+
 def test_trusted_classes_are_matched_by_name(tmp_path: Path) -> None:
     path = _write_set(tmp_path / "suspects.npz", ["a", "b", "c"], 9)
     trusted = _write_set(tmp_path / "known.npz", ["c", "a"], 6, value=9)
