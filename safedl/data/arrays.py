@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from safedl.data.folder import in_order
 from safedl.data.imageset import ImageSet, Raw
 from safedl.errors import UsageError, in_a_line
 
@@ -143,7 +144,7 @@ def to_tensor(values: Any, where: str) -> Tensor:
 
 
 def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[Tensor, tuple[str, ...] | None]:
-    """Return labels int64 [N] and the classes' names: those given, for texts else the sorted texts, else None.
+    """Return labels int64 [N] and the classes' names: those given, for texts else these in a folder's order, else None.
 
     Raises `UsageError` that begins with `where`.
     """
@@ -157,7 +158,7 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
         raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}")
     if isinstance(flat, np.ndarray) and _are_texts(flat):
         texts, index = np.unique(_decoded(flat), return_inverse=True)
-        names = names or tuple(texts.tolist())
+        names = names or tuple(in_order(texts.tolist()))
         numbers = {name: number for number, name in reversed(list(enumerate(names)))}
         unknown = next((text for text in texts.tolist() if text not in numbers), None)
         if unknown is not None:

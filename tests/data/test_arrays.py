@@ -84,6 +84,11 @@ def test_labels_may_be_texts() -> None:
         assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
 
 
+def test_texts_that_are_numbers_are_numbered_as_in_a_folder() -> None:
+    raw = from_mapping({"x_train": GREY, "y_train": np.array(["10", "9", "1"] * 2)}, "here")
+    assert raw.classes == ("1", "9", "10") and raw.train.labels.tolist() == [2, 1, 0] * 2
+
+
 @pytest.mark.parametrize("kind", [object, *([np.dtypes.StringDType()] if hasattr(np.dtypes, "StringDType") else [])])
 def test_texts_may_be_objects_or_of_numpys_own_kind(kind: Any) -> None:
     animals = np.array(["dog", "cat"] * 3, dtype=kind)
