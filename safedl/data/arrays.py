@@ -35,15 +35,19 @@ KEYS = {
 
 def read_npz(path: Path) -> Raw:
     """Return the images in an `.npz` file. Raises `UsageError` naming file and array; pickled objects are refused."""
+    arrays: dict[str, Any] = {}
+    name = ""
     try:
         with np.load(path, allow_pickle=False) as archive:
             names = archive.files
-            arrays = {name: archive[name] for name in names if any(name in known for known in KEYS.values())}
+            for name in names:
+                if any(name in known for known in KEYS.values()):
+                    arrays[name] = archive[name]
     except Exception as error:  # noqa: BLE001 - a damaged file fails in many ways
         if not zipfile.is_zipfile(path):
             hint = "it is no .npz file, as numpy.savez writes it"
         elif "allow_pickle" in str(error):
-            hint = "it holds pickled objects, which are not loaded"
+            hint = f"{name} holds pickled objects, which are not loaded; save texts with astype(str)"
         else:
             hint = str(error) or type(error).__name__
         raise UsageError(f"cannot read {path}: {hint}") from None

@@ -166,8 +166,11 @@ def test_a_file_is_told_by_what_it_holds(tmp_path: Path) -> None:
 
 
 def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x_train=np.array([{"code": 1}], dtype=object), y_train=LABELS)
-    with pytest.raises(UsageError, match=r"a\.npz: it holds pickled objects"):
+    objects = np.array([{"code": 1}], dtype=object)
+    np.savez(tmp_path / "a.npz", x_train=GREY, y_train=LABELS, notes=objects)
+    assert len(read_npz(tmp_path / "a.npz").train) == 6  # what is not needed is not read
+    np.savez(tmp_path / "a.npz", x_train=GREY, y_train=objects)
+    with pytest.raises(UsageError, match=r"a\.npz: y_train holds pickled objects.*; save texts with astype\(str\)"):
         read_npz(tmp_path / "a.npz")
 
 
