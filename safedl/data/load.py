@@ -40,6 +40,7 @@ def load(
     are resized to its height and width. Raises `UsageError` for anything that cannot be read.
     """
     raw = sources.read(settings, folders, shape, progress)
+    _tell_what_is_hard_to_see(raw.train.images, progress)
     classes = _names(raw.classes)
     rng = torch.Generator().manual_seed(seed)
     train, test, place = raw.train, raw.test, torch.arange(len(raw.train))  # `place`: of each image in `raw.train`
@@ -77,6 +78,7 @@ def load_suspects(
     if settings.subset:
         progress.log("dataset.subset is passed over: a scan examines every image")
     raw = sources.read(settings, folders, shape, progress)
+    _tell_what_is_hard_to_see(raw.train.images, progress)
     classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
     known = nothing
     if trusted is not None:
@@ -123,6 +125,19 @@ def _unsuspected(known: ImageSet, suspects: ImageSet, where: str, progress: Prog
         raise UsageError(f"{where}: all trusted images are among the suspects; take images that come from elsewhere")
     progress.log(f"{int((~apart).sum())} of {len(known)} trusted images are among the suspects, and are left out")
     return known.select(apart)
+
+
+def _tell_what_is_hard_to_see(images: Tensor, progress: Progress) -> None:
+    """Say so if most images are blank, or nearly black: a model learns little from them, or what nobody sees."""
+    flat = images.flatten(1)
+    blank = int((flat.amax(1) == flat.amin(1)).sum())
+    if blank > len(images) / 2:
+        progress.log(
+            f"{blank} of {len(images)} images are of one colour throughout; what transparency alone draws is lost: "
+            "save such images on a background"
+        )
+    elif int(flat.max()) <= 1:
+        progress.log("no image has a value above 1 of 255: all are nearly black; give 0 and 1 as booleans or floats")
 
 
 def _copies(images: ImageSet, others: ImageSet) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -286,3 +287,25 @@ def test_copies_on_both_sides_of_the_split_are_counted(tmp_path: Path) -> None:
     twins = sum(key in _keys(found.train) for key in map(bytes, found.test.images.numpy().reshape(len(found.test), -1)))
     assert twins > len(found.test) / 2
     assert f"{twins} of {len(found.test)} test images are in the training set too: figures may flatter" in said
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.indices((4, 4)).sum(0) % 2, ["no image has a value above 1 of 255"]),
+        (np.full((4, 4), 7), ["80 of 80 images are of one colour throughout"]),
+        (np.arange(16).reshape(4, 4), []),
+    ],
+)
+def test_images_that_are_hard_to_see_are_told(tmp_path: Path, pixels: np.ndarray, said: list[str]) -> None:
+    heard: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            heard.append(message)
+
+    images = np.tile(pixels.astype(np.uint8), (80, 1, 1))
+    np.savez(tmp_path / "dull.npz", x_train=images, y_train=np.arange(80) % 2, x_test=255 - images, y_test=[0, 1] * 40)
+    load(DatasetSettings(path=str(tmp_path / "dull.npz")), 0, progress=Listening())
+    told = [message for message in heard if "figures may flatter" not in message]
+    assert [re.split("[:;]", message)[0] for message in told] == said
