@@ -81,7 +81,7 @@ def load_suspects(
     _tell_what_is_hard_to_see(raw.train.images, progress)
     classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
     known = nothing
-    if trusted is not None:
+    if trusted:
         like = (raw.train.images.shape[1], raw.train.images.shape[2], raw.train.images.shape[3])
         place = find(trusted, folders, "scan.trusted")
         known = _trusted(DatasetSettings(name="trusted", path=str(place)), classes, like, progress)

@@ -183,9 +183,10 @@ def _write_set(path: Path, classes: list[str], count: int, value: int = 0) -> Pa
     return path
 
 
-def test_every_image_of_a_suspect_set_is_there_in_its_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trusted", [None, ""])
+def test_every_image_of_a_suspect_set_is_there_in_its_order(tmp_path: Path, trusted: str | None) -> None:
     path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
-    data = load_suspects(DatasetSettings(path=str(path)), None)
+    data = load_suspects(DatasetSettings(path=str(path)), trusted)
     assert data.train.images[:, 0, 0, 0].tolist() == list(range(10))
     assert len(data.trusted) == len(data.test) == 0
 
