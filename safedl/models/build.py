@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -91,7 +92,8 @@ def check_independent(one: Classifier, other: Classifier, settings: ModelSetting
 def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] = ()) -> str:
     """Return a hash of all that `build` depends on but the seed: contents of files, not their paths.
 
-    Of a user's module it is the code, and the values of what this makes for one seed: it may read files of its own.
+    Of a user's module it is the code, and layers and values of what this makes for one seed: it may read files of its
+    own.
     Raises `UsageError` as `build` does for unknown names, parameters, missing files and what fails in a module.
     """
     module = _module(settings, folders)
@@ -111,9 +113,10 @@ def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] 
 
 
 def _values(net: nn.Module) -> list[str]:
-    """Return the names of a network's weights and buffers, and the sha256 over their values."""
+    """Return how a network's layers are set up, the names of its weights and buffers, and the sha256 over these."""
     state = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
-    return [*state, tensor_digest(*state.values())]
+    layers = re.sub(r" at 0x[0-9a-f]+", "", repr(net))  # functions among them are shown with their address
+    return [layers, *state, tensor_digest(*state.values())]
 
 
 def _check(settings: ModelSettings, dataset: Dataset) -> None:

@@ -306,6 +306,16 @@ def test_identity_depends_on_what_the_module_imports_from_below_its_folder(data:
     assert len(seen) == 3
 
 
+def test_identity_depends_on_settings_that_the_module_reads_itself(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "rate.txt").write_text("0.5")
+    read = f"float(open({str(tmp_path / 'rate.txt')!r}).read())"
+    settings = _custom(tmp_path, GOOD.replace("Dropout(0.5)", f"Dropout({read})"))
+    before = identity(settings, data, [tmp_path])
+    assert identity(settings, data, [tmp_path]) == before
+    (tmp_path / "rate.txt").write_text("0.1")
+    assert identity(settings, data, [tmp_path]) != before
+
+
 def test_identity_depends_on_weights_that_the_module_reads_itself(data: Dataset, tmp_path: Path) -> None:
     source = LINEAR + f"    net.load_state_dict(torch.load({str(tmp_path / 'own.pt')!r}))\n    return net"
     settings, net = _custom(tmp_path, source), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
