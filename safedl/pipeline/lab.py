@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -148,7 +149,11 @@ class Lab:
 
     def key(self, stage: Stage, parent_key: str | None, after_key: str | None) -> str:
         """Return what identifies a stage's result: its chain, seed, data, model, numerics and code."""
-        device, weights = self.devices[0], self.suspect_weights() if stage.kind == "scan" else None
+        device, dataset = self.devices[0], self.dataset(stage.seed)
+        own: list[Any] = []
+        if stage.kind == "scan":  # which names its suspects by their files
+            weights = self.suspect_weights()
+            own = [weights and self._first("scan.weights", partial(file_digest, weights)), dataset.files]
         return digest(
             [
                 VERSION,
@@ -156,18 +161,14 @@ class Lab:
                 stage.seed,
                 parent_key,
                 after_key,
-                self.dataset(stage.seed).fingerprint,
+                dataset.fingerprint,
                 self.model_id(stage.seed),
                 self.threads,
                 device.type,
                 resolve(self.profile.training.precision, device),
                 ".".join(torch.__version__.split(".")[:2]),
                 self.replicate,
-                *(
-                    [weights and self._first("scan.weights", partial(file_digest, weights))]
-                    if stage.kind == "scan"
-                    else []
-                ),
+                *own,
             ]
         )
 

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from safedl.pipeline.driver import Request, open_lab
 from safedl.pipeline.lab import share_cores
-from safedl.plan import expand
-from safedl.profile.load import parse
+from safedl.plan import expand, expand_scan
+from safedl.profile.load import check, parse
 from safedl.workspace import Workspace
 
 from .conftest import PROFILE
@@ -41,3 +42,21 @@ def test_a_result_is_that_of_its_inputs_and_its_threads(workspace: Workspace) ->
     assert len(keys) == 9
     assert replace(lab, threads=lab.threads + 1).key(stage, None, None) not in keys
     assert lab.key(stage, None, None) in keys
+
+
+def test_a_scan_is_that_of_its_files_names_which_it_tells(workspace: Workspace) -> None:
+    folder = workspace.root / "photos"
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("L", (8, 8), 40 * i + len(name)).save(folder / name / f"{i}.png")
+    profile = check({"name": "mine", "dataset": {"path": str(folder)}, "model": {"name": "mlp"}})
+
+    def key() -> str:
+        lab, _ = open_lab(workspace, Request(profile, scan=True, device="cpu", workers=1), "e")
+        return lab.key(expand_scan(profile).stages[0], None, None)
+
+    before = key()
+    assert key() == before
+    (folder / "a" / "2.png").rename(folder / "a" / "9.png")
+    assert key() != before
