@@ -122,8 +122,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     seeds: list[int] = []
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            low, high = int(first), int(last or first)
+            first, dash, last = part.partition("-")
+            low, high = int(first), int(last if dash else first)
             seeds += range(low, min(high, low + MOST_SEEDS) + 1)
     except ValueError as error:
         raise UsageError(f"--seeds {text}: write a range like 0-2 or a list like 0,3,7") from error

@@ -140,6 +140,7 @@ def test_weights_with_pickled_code(safedl: Safedl, tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (("run", "digits", "--seeds", "2-x"), "--seeds 2-x"),
+        (("run", "digits", "--seeds", "1-"), "--seeds 1-: write a range like 0-2"),
         (("run", "digits", "--attack", "statick_patch"), "Did you mean 'static_patch'?"),
         (("run", "digits", "--defense", "prunning"), "Did you mean 'pruning'?"),
         (("run", "digits", "--device", "cuda:77"), "cuda:77"),
