@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 
 from safedl.cli.fullscreen import asked_for, open_app
-from safedl.cli.output import drop_lost_output, explain
+from safedl.cli.output import drop_lost_output, explain, ready
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
     code = 0
+    ready()
     try:
         workspace = asked_for(sys.argv[1:])
         if workspace is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import select
@@ -69,6 +70,21 @@ def explain(error: BaseException) -> int:
     return 1
 
 
+def ready() -> None:
+    """Let output that was closed go nowhere, and what its encoding lacks be replaced: neither is an error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as `>&-` leaves it
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for the process's life
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(
+            errors="surrogateescape" if _is_utf8(sys.stdout) else "replace"
+        )  # names as the disk has them
+
+
+def _is_utf8(stream: TextIO) -> bool:
+    return str(stream.encoding).lower().replace("-", "") == "utf8"
+
+
 def drop_lost_output() -> None:
     """Let what is printed go nowhere from now on, where its reader has gone: a closed pipe, a lost terminal."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -82,8 +98,9 @@ def drop_lost_output() -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on stdout; NaN becomes null."""
-    print(harmless(json.dumps(finite(value), indent=2, ensure_ascii=False, default=str)))
+    """Print one JSON document on stdout; NaN becomes null, and what stdout cannot encode an escape."""
+    plain = not _is_utf8(sys.stdout)
+    print(harmless(json.dumps(finite(value), indent=2, ensure_ascii=plain, default=str)))
 
 
 def print_rows(

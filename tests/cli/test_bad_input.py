@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import subprocess
@@ -200,3 +201,32 @@ def test_a_reader_that_has_gone_changes_no_exit_code(tmp_path: Path, words: tupl
     os.close(write)
     assert done.returncode == code, done.stderr
     assert "Broken" not in done.stderr and "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize(("closed", "words"), [(">&-", "db path"), ("2>&-", "nosuch"), (">&- 2>&-", "list models")])
+def test_closed_output_is_no_error(tmp_path: Path, closed: str, words: str) -> None:
+    command = f"{sys.executable} -m safedl --workspace {tmp_path} {words} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if words == "nosuch" else 0), done
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8:strict"])
+def test_a_terminal_without_some_letters_gets_the_others(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "bad.yaml").write_text(changed("name: small", "name: größer→kleiner"), encoding="utf-8")
+    command = [sys.executable, "-m", "safedl", "--workspace", str(tmp_path), "profile"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+
+    def say(*words: str | bytes) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run([*command, *words], capture_output=True, env=environment, check=False)
+
+    shown = say("show", str(tmp_path / "bad.yaml"))
+    assert shown.returncode == 0, shown.stderr
+    assert b"kleiner" in shown.stdout and b"dataset:" in shown.stdout
+    told = json.loads(say("check", str(tmp_path / "bad.yaml"), "--json").stdout)
+    assert told["name"] == "größer→kleiner"
+    folder = os.fsencode(tmp_path) + b"/\xff"
+    path = subprocess.run(
+        [*command[:3], "--workspace", folder, "db", "path"], capture_output=True, env=environment, check=False
+    )
+    assert path.returncode == 0 and path.stdout.endswith(b"/safedl.db\n"), path.stderr
