@@ -37,7 +37,9 @@ def ls(context: typer.Context, json: Annotated[bool, typer.Option("--json", help
 @app.command("gc")
 def gc(
     context: typer.Context,
-    older: Annotated[float | None, typer.Option(help="Remove what is older than so many days.", metavar="DAYS")] = None,
+    older: Annotated[
+        float | None, typer.Option(min=0, help="Remove what is older than so many days.", metavar="DAYS")
+    ] = None,
     max_size: Annotated[
         str | None, typer.Option(help="Remove the oldest until this is left, e.g. 500M or 20G.", metavar="SIZE")
     ] = None,
@@ -84,8 +86,12 @@ def _cache(context: typer.Context) -> ArtifactCache:
 
 
 def _size(text: str) -> float:
+    """Return the number of bytes that `500M` or `20G` means. Raises `UsageError`, for what is less than nothing too."""
     number, unit = text[:-1], text[-1:].upper()
     try:
-        return float(number) * _UNITS[unit] if unit in _UNITS else float(text)
-    except ValueError as error:
-        raise UsageError(f"--max-size {text}: write a size like 500M or 20G") from error
+        size = float(number) * _UNITS[unit] if unit in _UNITS else float(text)
+    except ValueError:
+        size = -1
+    if not size >= 0:  # NaN compares with nothing
+        raise UsageError(f"--max-size {text}: write a size like 500M or 20G")
+    return size

@@ -76,9 +76,7 @@ def ready() -> None:
         if getattr(sys, name) is None:  # as `>&-` leaves it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for the process's life
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(
-            errors="surrogateescape" if _is_utf8(sys.stdout) else "replace"
-        )  # names as the disk has them
+        sys.stdout.reconfigure(errors="surrogateescape" if _is_utf8(sys.stdout) else "replace")  # names as on disk
 
 
 def _is_utf8(stream: TextIO) -> bool:

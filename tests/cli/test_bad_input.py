@@ -150,6 +150,10 @@ def test_weights_with_pickled_code(safedl: Safedl, tmp_path: Path) -> None:
         (("run",), "PROFILE"),
         (("cache", "gc"), "--older"),
         (("cache", "gc", "--max-size", "much"), "much"),
+        (("cache", "gc", "--max-size", "-5M", "--yes"), "--max-size -5M: write a size"),
+        (("cache", "gc", "--max-size", "nan", "--yes"), "--max-size nan: write a size"),
+        (("cache", "gc", "--older", "-1", "--yes"), "--older"),
+        (("cache", "gc", "--older", "nan", "--yes"), "--older"),
     ],
 )
 def test_bad_options(safedl: Safedl, tmp_path: Path, arguments: tuple[str, ...], expected: str) -> None:
