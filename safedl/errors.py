@@ -45,6 +45,7 @@ _SURROUNDINGS = {
     errno.EACCES: "permission denied; look at its rights, or choose another --workspace",
     errno.EPERM: "permission denied; look at its rights, or choose another --workspace",
     errno.EIO: "the disk reports an error; look at its health",
+    errno.ENAMETOOLONG: "a name is longer than the disk allows; choose a shorter one",
     errno.EMFILE: "too many open files; allow more (ulimit -n)",
     errno.ENFILE: "too many open files on this machine; close some",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -13,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
-from safedl.errors import SafedlError, surroundings
+from safedl.errors import SafedlError, UsageError, surroundings
 from safedl.events import finite, harmless
 from safedl.text import printable
 
@@ -63,7 +64,10 @@ def explain(error: BaseException) -> int:
         return 130
     if text := surroundings(error):
         note(f"error: {text}")
-        return SafedlError.exit_code
+        named = (
+            isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        )  # by whoever called, not by the machine
+        return UsageError.exit_code if named else SafedlError.exit_code
     if os.environ.get("SAFEDL_DEBUG"):
         raise error
     note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")

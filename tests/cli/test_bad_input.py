@@ -182,6 +182,10 @@ def test_nothing_there_yet(safedl: Safedl, tmp_path: Path, command: tuple[str, .
         (("--workspace", "file", "run", "digits"), 2, "is a file; name a folder"),
         (("--workspace", "file", "db", "upgrade"), 2, "is a file; name a folder"),
         (("--db", "file/x.db", "db", "upgrade"), 5, "is a file, not a folder"),
+        (("--workspace", "x" * 300, "db", "upgrade"), 2, "a name is longer than the disk allows"),
+        (("--db", "x" * 300, "runs", "ls"), 2, "a name is longer than the disk allows"),
+        (("export", "x", "--data", "x" * 300), 2, "a name is longer than the disk allows"),
+        (("export", "x", "--model", f"{'x' * 300}.pt2"), 2, "a name is longer than the disk allows"),
     ],
 )
 def test_odd_numbers_and_places(safedl: Safedl, tmp_path: Path, words: tuple[str, ...], code: int, text: str) -> None:
