@@ -28,15 +28,20 @@ def report(
     from safedl.conclusions.write import write_report
 
     workspace: Workspace = context.obj
-    chosen = form or (_SUFFIXES.get(output.suffix.lower(), "md") if output else "md")
+    chosen = form or (_SUFFIXES.get(output.suffix.lower()) if output else "md")
+    if chosen is None:
+        raise UsageError(f"--output {output}: name a file that ends with .md or .html, or give --format too")
     if chosen not in FORMS:
         raise UsageError(f"--format {chosen}: allowed are {', '.join(FORMS)}.{nearest(chosen, FORMS)}")
     target = output or workspace.results / f"final_report.{chosen}"
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a file")
+    if target.exists() and not target.is_file():  # what is written is moved into place, and a device would be gone
+        raise UsageError(f"{target} is no file; name one")
     found = started(workspace, profile)
     try:
-        write_report(workspace.results, found, target, "html" if chosen == "html" else "md")
+        place = target.resolve() if target.is_symlink() else target
+        write_report(workspace.results, found, place, "html" if chosen == "html" else "md")
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
     print(target)

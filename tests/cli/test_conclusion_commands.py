@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -175,6 +176,18 @@ def test_report_goes_where_it_is_told(work: Workplace, safedl: Safedl, tmp_path:
     assert (tmp_path / "r.txt").read_bytes() == (tmp_path / "r.html").read_bytes()
     assert safedl("report", "small", "--format", "pdf").code == 2
     assert safedl("report", "small", "-o", str(tmp_path)).code == 2
+    pdf = safedl("report", "small", "-o", "r.pdf")
+    assert pdf.code == 2 and "ends with .md or .html" in pdf.err and not (tmp_path / "r.pdf").exists()
+
+
+def test_report_replaces_files_and_nothing_else(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
+    ran(work)
+    os.mkfifo(tmp_path / "pipe.md")
+    said = safedl("report", "small", "-o", "pipe.md")
+    assert said.code == 2 and "pipe.md is no file" in said.err and (tmp_path / "pipe.md").is_fifo()
+    (tmp_path / "link.html").symlink_to(tmp_path / "there.html")
+    assert safedl("report", "small", "-o", "link.html").out == "link.html\n"
+    assert (tmp_path / "link.html").is_symlink() and (tmp_path / "there.html").read_text().startswith("<!")
 
 
 def test_report_without_a_completed_attack_says_no_go(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
