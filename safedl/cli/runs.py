@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
@@ -35,7 +36,7 @@ def ls(
     experiment: Annotated[str | None, typer.Option(help="Only this experiment's runs.", metavar="UID")] = None,
     filter: Annotated[str, typer.Option(help="Only what this allows: 'attack:static acc>0.9 -model:cnn words'.")] = "",
     sort: Annotated[str, typer.Option(help="By when, a field or a metric; - in front: upwards.")] = "when",
-    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, the newest.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, the first.")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print uids only.")] = False,
@@ -62,8 +63,10 @@ def ls(
     print_rows(listed, as_json=json, as_csv=csv, spare=SPARE, ways="--csv, --json")
     if not rows:
         note("no such runs")
+    elif told := _not_sorted(sort.removeprefix("-"), rows):
+        note(told)
     elif len(rows) == limit:
-        note(f"the newest {limit} are shown; raise --limit for more")
+        note(f"the {'newest' if sort == 'when' else 'first'} {limit} are shown; raise --limit for more")
 
 
 @app.command("show")
@@ -123,8 +126,9 @@ def cancel(
     """Ask drivers to stop: a whole experiment, or one of its runs."""
     workspace: Workspace = context.obj
     for found in [workspace.find(uid) for uid in uids]:
-        workspace.cancel(found)
-        note(f"asked {found} to stop")
+        workspace.cancel(found)  # a driver that is only being started hears it too
+        heard = any(found == uid or found in workspace.read_plan(uid)["runs"] for uid in workspace.running())
+        note(f"asked {found} to stop" if heard else f"{found} is not running; a driver that only begins will stop")
 
 
 @app.command("rm")
@@ -181,6 +185,18 @@ def _recover(workspace: Workspace) -> None:
 def _one_of(option: str, value: str | None, allowed: tuple[str, ...]) -> None:
     if value is not None and value not in allowed:
         raise UsageError(f"{option} {value}: allowed are {', '.join(allowed)}.{nearest(value, allowed)}")
+
+
+def _not_sorted(name: str, rows: Sequence[RunRow]) -> str:
+    """Return what to say where the order is by a metric that none of the runs has, or nothing."""
+    from safedl.store.filters import FIELD_NAMES, FIELDS, METRICS
+
+    metrics = {metric for row in rows for metric, value in row.metrics.items() if value is not None}
+    if name == "when" or FIELD_NAMES.get(name, name) in FIELDS or METRICS.get(name, name) in metrics:
+        return ""
+    return (
+        f"none of these runs has a metric '{name}': they are not sorted.{nearest(name, {*FIELDS, *METRICS, *metrics})}"
+    )
 
 
 def _state(row: RunRow) -> dict[str, Any]:

@@ -39,6 +39,29 @@ def test_ls_takes_the_filter_language_and_an_order(safedl: Safedl) -> None:
 
 
 @pytest.mark.usefixtures("work")
+def test_ls_says_which_runs_are_shown_and_what_is_not_sorted(safedl: Safedl) -> None:
+    assert "the newest 2 are shown" in safedl("runs", "ls", "--limit", "2").err
+    assert "the first 2 are shown" in safedl("runs", "ls", "--limit", "2", "--sort", "acc").err
+    misspelt = safedl("runs", "ls", "--sort", "-clean_acuracy")
+    assert misspelt.code == 0
+    assert "none of these runs has a metric 'clean_acuracy': they are not sorted. Did you mean 'clean_accuracy'?" in (
+        misspelt.err
+    )
+    assert "sorted" not in safedl("runs", "ls", "--sort", "state").err + safedl("runs", "ls", "--sort", "acc").err
+
+
+@pytest.mark.usefixtures("work")
+def test_cancel_says_whether_anything_runs(safedl: Safedl, tmp_path: Path) -> None:
+    lock = follow(tmp_path, "e2", "started").with_name(LOCK)
+    with FileLock(lock):
+        (tmp_path / "results" / "runs" / "r1").mkdir()
+        for uid in ("e2", "r1"):
+            assert safedl("runs", "cancel", uid).err == f"asked {uid} to stop\n"
+    assert "e2 is not running" in safedl("runs", "cancel", "e2").err
+    assert "clean is not running" in safedl("runs", "cancel", "clean").err
+
+
+@pytest.mark.usefixtures("work")
 def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(safedl: Safedl, tmp_path: Path) -> None:
     none = safedl("export", "nope", "--data", "out.npz")
     assert none.code == 4 and "no experiment or run is named 'nope'; see: safedl runs ls" in none.err
