@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from safedl.cli.output import note, print_json, print_prose, print_rows
-from safedl.errors import IncompleteError, StoreError
+from safedl.errors import IncompleteError, StoreError, UsageError
 from safedl.workspace import Workspace
 
 app = typer.Typer(help="The store: what is in it, upgrades, checks, backups.", no_args_is_help=True)
@@ -88,6 +88,8 @@ def backup(
     from safedl.store import migrate
 
     workspace: Workspace = context.obj
+    if target is not None and target.exists():
+        raise UsageError(f"{target} exists already; choose another name for the backup")
     print(migrate.backup(workspace.db, target))
 
 

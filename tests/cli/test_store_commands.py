@@ -161,6 +161,8 @@ def test_db_upgrade_check_and_backup(tmp_path: Path, safedl: Call) -> None:
     copy = Path(safedl("db", "backup").out.strip())
     assert copy.parent == tmp_path
     assert copy.read_bytes()[:15] == b"SQLite format 3"
+    again = safedl("db", "backup", str(copy))
+    assert again.code == 2 and "exists already" in again.err
     with closing(sqlite3.connect(tmp_path / "safedl.db")) as connection:
         connection.execute("DROP VIEW leaderboard")
     broken = safedl("db", "check")
