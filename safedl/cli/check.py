@@ -57,6 +57,8 @@ def note(
     _, found = known_about(workspace, profile)
     items = {i.id: i for i in found.decision.checklist}
     if item is None:
+        if text or owner or on or waive or remove:
+            raise UsageError(f"name the item that this is about; they are listed by: safedl note {profile}")
         print_rows([
             {"item": i.id, "status": i.status, "title": i.title, "note": i.answer.note if i.answer else None,
              "owner": i.answer.owner if i.answer else None, "date": i.answer.date if i.answer else None}

@@ -93,6 +93,8 @@ def test_notes_settle_and_waive(work: Workplace, safedl: Safedl, tmp_path: Path)
     assert "--owner" in safedl("note", "small", "max_asr", "--waive", "known").err
     assert safedl("note", "small", "drift", "--date", "tomorrow").code == 2
     assert "Did you mean 'drift'" in safedl("note", "small", "drft").err
+    nothing = safedl("note", "small", "--text", "weekly", "--owner", "me")
+    assert nothing.code == 2 and "name the item" in nothing.err and nothing.out == ""
     assert safedl("check", "small").code == 3
     assert safedl("note", "small", "max_asr", "--waive", "known", "--owner", "me").code == 0
     assert safedl("check", "small").code == 0
