@@ -13,6 +13,14 @@ from safedl.errors import UsageError
 from safedl.workspace import Workspace
 
 
+class CommentedQuery(typer.core.TyperCommand):
+    """Takes a statement that begins with a comment for what it is: `-- which` is no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Set such a statement in by a space, which SQL does not mind."""
+        return super().parse_args(ctx, [f" {a}" if a[:2] == "--" and a[2:3].isspace() else a for a in args])
+
+
 def sql(
     context: typer.Context,
     query: Annotated[str | None, typer.Argument(help="One reading statement; - reads it from standard input.")] = None,

@@ -21,7 +21,7 @@ from tests.store import samples
 from tests.store.samples import Workplace
 
 app = typer.Typer()
-app.command("sql")(sql.sql)
+app.command("sql", cls=sql.CommentedQuery)(sql.sql)
 app.add_typer(db.app, name="db")
 app.add_typer(runs.app, name="runs")
 
@@ -73,6 +73,12 @@ def test_sql_prints_a_table_json_or_csv(work: Workplace, safedl: Call) -> None:
     }
     lines = list(csv.DictReader(safedl("sql", query, "--csv").out.splitlines()))
     assert lines[1] == {"kind": "baseline", "n": "1", "error": ""}
+
+
+def test_sql_takes_a_statement_that_begins_with_a_comment(work: Workplace, safedl: Call) -> None:
+    done = safedl("sql", "-- How many?\nSELECT count(*) AS n FROM run", "--csv")
+    assert (done.code, done.out) == (0, "n\n5\n"), done.err
+    assert safedl("sql", "--nosuch").code == 2
 
 
 def test_sql_says_what_it_does_not_show(work: Workplace, safedl: Call) -> None:
