@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -165,5 +166,7 @@ def _check_targets(paths: Sequence[Path], force: bool, folder: Path | None = Non
         holder = next(parent for parent in path.absolute().parents if parent.exists())
         if not holder.is_dir():
             raise UsageError(f"{path}: {holder} is a file, no folder")
+        if not os.access(holder, os.W_OK | os.X_OK):  # said before the data is made anew, which may take minutes
+            raise UsageError(f"{path} cannot be written: permission denied in {holder}")
         if path.is_file() and not force:
             raise UsageError(f"{path} exists already; --force replaces it")

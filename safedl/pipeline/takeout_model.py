@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import platform
 from collections.abc import Callable, Mapping
@@ -136,9 +137,11 @@ def _write_safetensors(path: Path, model: Classifier, description: Mapping[str, 
 
 
 def _write_pt2(path: Path, model: Classifier, description: Mapping[str, Any]) -> None:
-    program = to_graph(model)
+    program, content = to_graph(model), io.BytesIO()
+    # Not to the file at once: where the disk is full, torch's writer ends the process.
+    torch.export.save(program, content, extra_files={"safedl.json": json.dumps(description)})
     with aside(path) as temporary:
-        torch.export.save(program, temporary, extra_files={"safedl.json": json.dumps(description)})
+        temporary.write_bytes(content.getbuffer())
 
 
 def _write_onnx(path: Path, model: Classifier, description: Mapping[str, Any]) -> None:

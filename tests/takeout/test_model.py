@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -269,6 +271,35 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, digits: Dataset
     with pytest.raises(UsageError, match=r"values that are no numbers, in net\.output\.bias"):
         load_weights(fresh, tmp_path / "nan.pt")
     assert all(values.isfinite().all() for values in fresh.state_dict().values())
+
+
+@pytest.mark.parametrize("name", ["m.pt2", "m.safetensors"])
+def test_a_full_disk_is_said_in_one_line(place: Place, tmp_path: Path, name: str) -> None:
+    run = place.runs["static_patch/activation_clustering"]
+    words = [
+        sys.executable,
+        "-m",
+        "safedl",
+        "--workspace",
+        place.workspace.root,
+        "export",
+        run,
+        "--model",
+        tmp_path / name,
+    ]
+    command = f"ulimit -f 8; exec {shlex.join(map(str, words))}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == f"error: {tmp_path / name} cannot be written: File too large\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_rights_is_said_before_anything_is_made(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)
+    answer = place.export("static_patch", "--model", tmp_path / "m.pt2", "--data", tmp_path / "d.npz")
+    assert answer.code == 2 and "cannot be written: permission denied" in answer.err
 
 
 def test_what_cannot_be_written_is_said_in_one_line(place: Place, tmp_path: Path) -> None:
