@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from safedl.cli.output import note, print_json, print_prose
-from safedl.errors import SafedlError, UsageError
+from safedl.errors import SafedlError, UsageError, nearest
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -83,23 +83,27 @@ def new(
     from safedl.profile.load import check as check_document
     from safedl.profile.names import check_name
     from safedl.profile.save import dump, store
-    from safedl.threats import check_answers
+    from safedl.threats import QUESTIONS, check_answers
     from safedl.threats.build import build_profile, explain
 
     workspace: Workspace = context.obj
     path = workspace.root / "profiles" / f"{check_name(name, 'NAME')}.yaml"
     if path.exists() and not force:
         raise UsageError(f"{path} exists already; replace it with --force")
+    places = _absolute(dataset), _absolute(model) if model else None
     categories: list[str] | None = None
     if answers is not None:
         given = _read_answers(answers)
         checked = check_answers(given, str(answers))
         categories = given.get("threat_categories")
     elif _on_terminal():
+        build_profile(
+            name, {q.id: q.values[0] for q in QUESTIONS}, *places
+        )  # names are refused before anything is asked
         checked, categories = _ask()
     else:
         raise UsageError("nobody to ask: standard input is no terminal; give --answers FILE (keys as in threat_model)")
-    document = build_profile(name, checked, _absolute(dataset), _absolute(model) if model else None, categories)
+    document = build_profile(name, checked, *places, categories)
     profile = check_document(document, path)
     reasons = explain(checked, document["threat_model"]["threat_categories"])
     lines = ["Written by `safedl profile new`. Threats:", *(f"  {line}" for line in reasons)]
@@ -152,10 +156,16 @@ def _ask() -> tuple[dict[str, str], list[str]]:
     for suggestion in suggested:
         note(f"  {suggestion.category}: {suggestion.reason}")
     note(f"  (all there are: {', '.join(CATEGORIES)})")
-    reply = typer.prompt(
-        "Threats to cover, separated by commas", default=", ".join(s.category for s in suggested), err=True
-    )
-    return answers, [part.strip() for part in reply.split(",") if part.strip()]
+    while True:
+        reply = typer.prompt(
+            "Threats to cover, separated by commas", default=", ".join(s.category for s in suggested), err=True
+        )
+        chosen = [part.strip() for part in reply.split(",") if part.strip()]
+        unknown = [category for category in chosen if category not in CATEGORIES]
+        if not unknown:
+            return answers, chosen
+        for category in unknown:
+            note(f"there is no threat '{category}'.{nearest(category, CATEGORIES)}")
 
 
 def _ask_one(number: int, question: Question) -> str:

@@ -174,6 +174,24 @@ def test_new_asks_on_a_terminal(workspace: Workspace, monkeypatch: pytest.Monkey
     assert "evasion_attacks: left out by choice" in result.stderr
 
 
+def test_new_asks_again_for_threats_that_there_are_not(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profile, "_on_terminal", lambda: True)
+    replies = ["1", "1", "1", "3", "1", "1", "4", "backdor_attacks, evasion_attacks", "backdoor_attacks"]
+    result = call(profile.app, workspace, "new", "asked", input="\n".join(replies) + "\n")
+    assert result.exit_code == 0, result.output
+    assert "there is no threat 'backdor_attacks'. Did you mean 'backdoor_attacks'?" in result.stderr
+    written = load(workspace.root / "profiles" / "asked.yaml")
+    assert written.threat_model["threat_categories"] == ["backdoor_attacks"]
+
+
+@pytest.mark.parametrize("option", ["--dataset", "--model"])
+def test_new_refuses_names_before_it_asks(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, option: str) -> None:
+    monkeypatch.setattr(profile, "_on_terminal", lambda: True)
+    monkeypatch.setattr(profile, "_ask", lambda: pytest.fail("asked seven questions first"))
+    with pytest.raises(UsageError, match="neither a"):
+        call(profile.app, workspace, "new", "camera", option, "nosuch")
+
+
 @pytest.mark.parametrize(
     ("what", "key", "names"),
     [
