@@ -97,9 +97,8 @@ def new(
         checked = check_answers(given, str(answers))
         categories = given.get("threat_categories")
     elif _on_terminal():
-        build_profile(
-            name, {q.id: q.values[0] for q in QUESTIONS}, *places
-        )  # names are refused before anything is asked
+        # With any answers: an unknown data set or model is refused before anything is asked.
+        build_profile(name, {q.id: q.values[0] for q in QUESTIONS}, *places)
         checked, categories = _ask()
     else:
         raise UsageError("nobody to ask: standard input is no terminal; give --answers FILE (keys as in threat_model)")
