@@ -8,9 +8,19 @@ from pathlib import Path
 import pytest
 
 from safedl import catalog
+from safedl.catalog.settings import DatasetSettings, ModelSettings
+from safedl.data import arrays
+from safedl.data.load import TEST_FRACTION, load
+from safedl.models.build import build
+from safedl.store.sql import query
+from tests.conclusions.measured import ran
+from tests.store.samples import Workplace
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATA = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+STORE = (ROOT / "docs" / "store.md").read_text(encoding="utf-8")
+QUESTIONS = [q.strip() for q in re.findall(r"^```sql$(.*?)^```$", STORE, re.M | re.S)[0].split(";\n") if q.strip()]
 ATTACKS = (ROOT / "docs" / "attacks.md").read_text(encoding="utf-8")
 NUMBERS = {"nine": 9, "ten": 10, "eleven": 11, "twelve": 12, "sixteen": 16, "seventeen": 17, "eighteen": 18}
 
@@ -43,3 +53,45 @@ def test_the_readme_counts_methods(sentence: str, count: int) -> None:
     found = re.search(sentence, README)
     assert found is not None
     assert NUMBERS.get(found[1]) == count
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w/]+\.md)\)", README))
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    assert linked == pages
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    work = Workplace(tmp_path)
+    ran(work, seeds=(0,))
+    return work.db
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=[q.splitlines()[0] for q in QUESTIONS])
+def test_the_questions_of_the_page_on_the_store_are_answered(store: Path, question: str) -> None:
+    assert query(store, question).columns
+
+
+def test_what_no_defense_beats_is_told_of_backdoors_alone(store: Path) -> None:
+    (question,) = (q for q in QUESTIONS if "no other one beats" in q)
+    found = {(row["attack"], row["defense"]) for row in query(store, question).as_dicts()}
+    # Of the third, activation clustering, spectral signatures have the same accuracy and a lower ASR.
+    assert found == {("static_patch", "anomaly_detection"), ("static_patch", "spectral_signatures")}
+
+
+def test_a_detector_stands_between_the_bounds_of_its_own_attack(store: Path) -> None:
+    (question,) = (q for q in QUESTIONS if "between its bounds" in q)
+    rows = query(store, question).as_dicts()
+    assert [row["what"] for row in rows].count("detector") == 1 and len(rows) == 3
+
+
+def test_the_modules_of_the_page_on_data_are_taken(tmp_path: Path) -> None:
+    for name, text in re.findall(r"^```python\n# (\w+\.py)$(.*?)^```$", DATA, re.M | re.S):
+        (tmp_path / name).write_text(text)
+    data = load(DatasetSettings(path="mydata.py"), 0, [tmp_path])
+    assert data.shape == (1, 8, 8) and data.classes[:2] == ("zero", "one")
+    model = build(ModelSettings(path="net.py", params={"width": 4}), data, 0, [tmp_path])
+    assert model.net[0].out_channels == 4 and model.net[-1].out_features == 10  # type: ignore[index]
+    assert all(f"`{name}`" in DATA for name in arrays.KEYS)
+    assert f"{TEST_FRACTION:.0%}".replace("%", " %") in DATA
