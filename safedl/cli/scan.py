@@ -28,7 +28,8 @@ def scan(
         typer.Option(help="Image folder, .npz or .parquet file, module, or a built-in data set.", metavar="PATH"),
     ] = None,
     trusted: Annotated[
-        str | None, typer.Option(help="Images known to be clean, of the same classes.", metavar="PATH")
+        str | None,
+        typer.Option(help="Images known to be clean, of the same classes and from the same source.", metavar="PATH"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="Architecture, or a module (default: cnn).")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of a model to inspect too.", metavar="FILE")] = None,
