@@ -19,6 +19,7 @@ def doctor(
     """Show versions, devices, precision, folders and what is running."""
     import torch
 
+    from safedl.data.builtin import data_folder
     from safedl.pipeline.driver import versions
     from safedl.training.precision import resolve
 
@@ -36,7 +37,7 @@ def doctor(
         "writable": os.access(folder, os.W_OK),
         "free disk GB": round(shutil.disk_usage(folder).free / 1e9, 1),
         "store": str(workspace.db) if workspace.db.exists() else "none yet",
-        "data folder": os.environ.get("SAFEDL_DATA") or "the platform's cache folder (SAFEDL_DATA is not set)",
+        "data folder": str(data_folder(None, ())),
         "running": ", ".join(workspace.running()) or "nothing",
     }
     if json:

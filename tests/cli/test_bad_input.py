@@ -195,6 +195,15 @@ def test_odd_numbers_and_places(safedl: Safedl, tmp_path: Path, words: tuple[str
     assert "internal error" not in answer.err
 
 
+def test_doctor_says_where_data_sets_lie(safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cached"))
+    monkeypatch.delenv("SAFEDL_DATA", raising=False)
+    folder = json.loads(safedl("doctor", "--json").out)["data folder"]
+    assert Path(folder).is_absolute() and Path(folder).name == "data" and "safedl" in folder
+    monkeypatch.setenv("SAFEDL_DATA", str(tmp_path / "sets"))
+    assert json.loads(safedl("doctor", "--json").out)["data folder"] == str(tmp_path / "sets")
+
+
 def test_doctor_of_a_workspace_to_come(safedl: Safedl) -> None:
     answer = safedl("--workspace", "later", "doctor")
     assert answer.code == 0 and "later" in answer.out
