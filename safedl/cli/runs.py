@@ -142,7 +142,8 @@ def rm(
 
     workspace: Workspace = context.obj
     _recover(workspace)
-    found = [queries.find_run(workspace.db, uid).record for uid in uids]
+    rows = [queries.find_run(workspace.db, uid) for uid in uids]
+    found = list({row.record.uid: row.record for row in rows}.values())  # one may be named twice
     for record in found:
         note(f"{record.uid}  {record.stage}")
     if not yes:

@@ -95,9 +95,9 @@ def test_rm_asks_and_deletes_nothing_without_a_yes(
 
 @pytest.mark.usefixtures("work")
 def test_rm_deletes_children_before_their_parents(safedl: Safedl, tmp_path: Path) -> None:
-    answer = safedl("runs", "rm", "--yes", "random", "perfect", "clean")
-    assert answer.code == 0
-    assert "deleted clean" in answer.err
+    answer = safedl("runs", "rm", "--yes", "random", "perfect", "clean", "clea")
+    assert answer.code == 0, answer.err
+    assert answer.err.count("deleted clean") == 1
     left = [run["uid"] for run in json.loads(safedl("runs", "ls", "--json").out)]
     assert left == ["attack", "base"]
     assert sorted(p.name for p in (tmp_path / "results" / "runs").iterdir()) == ["attack", "base"]
