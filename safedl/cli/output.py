@@ -18,6 +18,9 @@ from safedl.errors import SafedlError, UsageError, surroundings
 from safedl.events import finite, harmless
 from safedl.text import printable
 
+UNKNOWN_WIDTH = 80
+"""Columns of a terminal that says it has none, as consoles on a serial line and those of containers may."""
+
 
 def note(text: str, hang: int = 0) -> None:
     """Say something to the person, on stderr; for `hang` see `print_prose`."""
@@ -33,8 +36,10 @@ def _wrapped(text: str, stream: TextIO, hang: int) -> str:
     """Return text broken between words where a terminal would break within them; files get it as it is."""
     if not stream.isatty():
         return text
+    columns = os.environ.get("COLUMNS", "")
     try:
-        width = int(os.environ.get("COLUMNS") or 0) or os.get_terminal_size(stream.fileno()).columns
+        width = int(columns) if columns.isdecimal() else 0
+        width = width or os.get_terminal_size(stream.fileno()).columns or UNKNOWN_WIDTH
     except (OSError, ValueError):
         return text
     lines = []

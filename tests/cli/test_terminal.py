@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,18 @@ def test_sentences_break_between_words(terminal: Terminal, capsys: pytest.Captur
     lines = said.err.splitlines()
     assert lines[0] == "" and lines[2] == "/" + "x" * 90  # what is copied stays whole
     assert all(line.startswith("   ") and len(line) <= 80 for line in lines[3:]) and len(lines) > 5
+
+
+@pytest.mark.parametrize("columns", ["0", "-5", "wide", ""])
+def test_a_terminal_that_does_not_know_its_width_has_80_columns(
+    terminal: Terminal, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    terminal(80)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1)
+    monkeypatch.setattr("os.get_terminal_size", lambda _: os.terminal_size((0, 0)))
+    print_prose("word " * 100)
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 79
 
 
 def test_sentences_in_files_have_no_width(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
