@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv as csv_format
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -44,7 +47,8 @@ def sql(
         _list(json, csv)
         return
     text, parameters = _asked(query, named, parameter or [])
-    answer = ask(workspace.db, text, parameters, limit=limit, timeout=timeout)
+    with _interruptible() as interrupted:
+        answer = ask(workspace.db, text, parameters, limit=limit, timeout=timeout, stopped=interrupted)
     if csv and not json and not answer.rows:
         csv_format.writer(sys.stdout, lineterminator="\n").writerow(answer.columns)
     print_rows(answer.as_dicts(), as_json=json, as_csv=csv, ways="--csv, --json")
@@ -54,6 +58,25 @@ def sql(
         note(f"truncated: only the first {shown} rows are shown; {more}")
     elif not answer.rows:
         note("no rows")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether ctrl-c was pressed, and raise `KeyboardInterrupt` at the end if it was.
+
+    Raised while SQLite computes, it would be lost: SQLite ends the query as it does one that takes too long.
+    """
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield lambda: bool(pressed)
+    except UsageError:
+        if not pressed:
+            raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
 
 
 def _list(json: bool, csv: bool) -> None:

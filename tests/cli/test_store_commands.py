@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
 import sqlite3
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,7 +18,7 @@ import typer
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from safedl.cli import db, runs, sql
+from safedl.cli import db, main, runs, sql
 from safedl.errors import SafedlError
 from safedl.events import event
 from safedl.workspace import Workspace
@@ -96,6 +101,20 @@ def test_sql_only_reads(work: Workplace, safedl: Call) -> None:
         assert (done.code, done.out, len(done.err.splitlines())) == (2, "", 1)
     slow = "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT max(x) FROM t"
     assert "longer than 0.1 s" in safedl("sql", slow, "--timeout", "0.1").err
+
+
+def test_sql_is_interrupted_by_ctrl_c(work: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press(*_: object) -> tuple[str, dict[str, object]]:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return "WITH RECURSIVE t(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM t) SELECT max(x) FROM t", {}
+
+    monkeypatch.setattr(sql, "_asked", press)
+    monkeypatch.setattr(sys, "argv", ["safedl", "--workspace", str(tmp_path), "sql", "SELECT 1", "--timeout", "60"])
+    before, begun = signal.getsignal(signal.SIGINT), time.monotonic()
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130 and time.monotonic() - begun < 30
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_without_a_store(safedl: Call, tmp_path: Path) -> None:
