@@ -52,7 +52,7 @@ def poison(
     at least once. `model` is one trained on them, for attacks that need it; for it, `mean` and `std` see `repair`.
     `params` are the attack's own. Raises `UsageError` for whatever cannot be used, naming it.
     """
-    spec = catalog.attack(attack)
+    spec = catalog.attack(_method(attack, "poison"))
     if spec.category not in ("data_poisoning", "backdoor"):
         raise UsageError(f"poison: {spec.name} attacks at test time; it poisons no training data")
     seed, place = _seed(seed, "poison"), _device(device, "poison")
@@ -83,7 +83,7 @@ def detect(
     [M, D] and labels [M] of samples known to be clean most detectors see more; some take at least ten a class.
     `params` are the detector's own. Raises `UsageError` for whatever cannot be used, naming it.
     """
-    spec = catalog.defense(detector)
+    spec = catalog.defense(_method(detector, "detect"))
     if not spec.from_features:
         able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.from_features)
         raise UsageError(f"detect: {spec.name} needs more than features; those that do not: {able}")
@@ -132,7 +132,7 @@ def repair(
     `training` is a recipe as in a profile (`{"epochs": 20}`). Methods that would look at training images are shown
     the trusted ones. `params` are the defense's own. Raises `UsageError` for whatever cannot be used, naming it.
     """
-    spec = catalog.defense(defense)
+    spec = catalog.defense(_method(defense, "repair"))
     if spec.kind != "repair":
         able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.kind == "repair")
         raise UsageError(f"repair: {spec.name} does not mend a model; those that do: {able}")
@@ -205,6 +205,12 @@ def _count_classes(labels: Tensor) -> int:
             "0 to K - 1, as torch.unique(labels, return_inverse=True)[1] does"
         )
     return count
+
+
+def _method(name: Any, where: str) -> str:
+    if not isinstance(name, str):
+        raise UsageError(f"{where}: {quoted(name)} names no method; give its name as text")
+    return name
 
 
 def _seed(seed: Any, where: str) -> int:

@@ -267,3 +267,14 @@ def test_mean_and_std_may_be_arrays(digits: Dataset) -> None:
         net, images, labels, "fine_pruning", mean=np.array([0.5]), std=torch.tensor([0.25]), training={"epochs": 1}
     )
     assert mended.model.mean.flatten().tolist() == [0.5] and mended.model.std.flatten().tolist() == [0.25]
+
+
+@pytest.mark.parametrize("name", [None, 7, ["static_patch"]])
+def test_what_is_no_name_gets_one_sentence(name: Any) -> None:
+    images, labels = torch.rand(20, 1, 8, 8), torch.arange(20) % 2
+    with pytest.raises(UsageError, match="poison: .* names no method"):
+        safedl.poison(images, labels, name)
+    with pytest.raises(UsageError, match="detect: .* names no method"):
+        safedl.detect(images.flatten(1), labels, name)
+    with pytest.raises(UsageError, match="repair: .* names no method"):
+        safedl.repair(nn.Linear(64, 2), images, labels, name)
