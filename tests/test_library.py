@@ -272,9 +272,9 @@ def test_mean_and_std_may_be_arrays(digits: Dataset) -> None:
 @pytest.mark.parametrize("name", [None, 7, ["static_patch"]])
 def test_what_is_no_name_gets_one_sentence(name: Any) -> None:
     images, labels = torch.rand(20, 1, 8, 8), torch.arange(20) % 2
-    with pytest.raises(UsageError, match="poison: .* names no method"):
+    with pytest.raises(UsageError, match=r"poison: .* names no method"):
         safedl.poison(images, labels, name)
-    with pytest.raises(UsageError, match="detect: .* names no method"):
+    with pytest.raises(UsageError, match=r"detect: .* names no method"):
         safedl.detect(images.flatten(1), labels, name)
-    with pytest.raises(UsageError, match="repair: .* names no method"):
+    with pytest.raises(UsageError, match=r"repair: .* names no method"):
         safedl.repair(nn.Linear(64, 2), images, labels, name)
