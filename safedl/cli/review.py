@@ -94,7 +94,8 @@ def _find(workspace: Workspace, name: str) -> str:
     if workspace.experiment_folder(uid).is_dir():
         uid = str(workspace.read_plan(uid)["runs"][0])
     result = workspace.result(uid)
-    if result is not None and result["kind"] != "scan":
+    kind = result["kind"] if result is not None else workspace.stage_names(uid).get(uid, "").partition("@")[0]
+    if kind != "scan":
         raise UsageError(f"run {uid} is no scan; see: safedl runs ls --kind scan")
     return uid
 

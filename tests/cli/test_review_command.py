@@ -82,3 +82,14 @@ def test_a_scan_without_suspects_says_so(safedl: Safedl, scanned: Path) -> None:
     write_suspects(scanned / "runs" / "scan-1", ())
     answer = safedl("review", "scan-1")
     assert answer.code == 0 and answer.out == "" and "nothing to decide" in answer.err
+
+
+def test_of_a_run_without_a_result_the_plan_says_whether_it_is_a_scan(safedl: Safedl, tmp_path: Path) -> None:
+    for stage, uid in (("static_patch/pruning@0", "r1"), ("scan@0", "r2")):
+        (tmp_path / "results" / "runs" / uid).mkdir(parents=True)
+        folder = tmp_path / "results" / "experiments" / f"of-{uid}"
+        folder.mkdir(parents=True)
+        (folder / "plan.json").write_text(json.dumps({"stages": {stage: uid}, "runs": [uid]}))
+    other, scan = safedl("review", "of-r1"), safedl("review", "of-r2")
+    assert other.code == 2 and "run r1 is no scan" in other.err
+    assert scan.code == 3 and "scan r2 has no result" in scan.err
