@@ -132,7 +132,7 @@ def _gain(
     attacked = triggered[int(torch.randint(len(triggered), (1,), generator=rng))][chosen]
     own = labels[chosen]
     loss = F.cross_entropy(model(images[chosen]), own) + F.cross_entropy(model(attacked), own)
-    slopes = torch.autograd.grad(loss, [gates[layer.name] for layer in layers])
+    slopes = torch.autograd.grad(loss, [gates[layer.name] for layer in layers], materialize_grads=True)
     return torch.cat(slopes).cpu()
 
 

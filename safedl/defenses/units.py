@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
-from safedl.models.follow import following_norms
+from safedl.models.follow import following_norms, noise
 from safedl.training.fit import to_float
 from safedl.training.predict import BATCH, accuracy
 
@@ -32,16 +32,32 @@ class UnitLayer:
 
 
 def convolutions(model: Classifier) -> list[UnitLayer]:
-    """Return the convolutions in the order in which the network defines them."""
-    found = [(n, m.out_channels) for n, m in model.net.named_modules() if isinstance(m, nn.Conv2d)]
+    """Return the convolutions that images pass, in the order in which the network defines them."""
+    found = [(n, m.out_channels) for n, m in _at_work(model) if isinstance(m, nn.Conv2d)]
     norms = following_norms(model) if found else {}
     return [UnitLayer(name, norms.get(name), count) for name, count in found]
 
 
 def linears(model: Classifier) -> list[UnitLayer]:
-    """Return the linear layers, the classification layer last."""
-    found = [UnitLayer(n, None, m.out_features) for n, m in model.net.named_modules() if isinstance(m, nn.Linear)]
+    """Return the linear layers that images pass, the classification layer last."""
+    found = [UnitLayer(n, None, m.out_features) for n, m in _at_work(model) if isinstance(m, nn.Linear)]
     return sorted(found, key=lambda layer: layer.name == model.head)
+
+
+@torch.no_grad()
+def _at_work(model: Classifier) -> list[tuple[str, nn.Module]]:
+    """Return the convolutions and linear layers that run in eval mode: heads for training alone have no activations."""
+    layers = [(n, m) for n, m in model.net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    ran: set[nn.Module] = set()
+    handles = [layer.register_forward_hook(lambda own, _inputs, _output: ran.add(own)) for _, layer in layers]
+    training = model.training
+    try:
+        model.eval()(noise(model, 2))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    return [(name, layer) for name, layer in layers if layer in ran]
 
 
 def feature_layers(model: Classifier) -> list[UnitLayer]:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 
-from safedl.defenses import units
+from safedl import catalog
+from safedl.defenses import load, pruning, units
 from safedl.defenses.contract import Scenario
 from safedl.models.classifier import Classifier
 
@@ -45,6 +49,49 @@ def test_pairs_are_those_of_the_network_at_work() -> None:
     norm.register_forward_hook(lambda _m, _i, output: seen.append(output))
     model(torch.rand(3, 1, 8, 8))
     assert (seen[0].abs().amax((0, 2, 3)) == 0).nonzero().flatten().tolist() == [0, 5]
+
+
+class WithHeadForTraining(nn.Module):
+    """Has a second head, which runs in training alone, and one that nothing listens to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 8, 3), nn.Linear(8, 10)
+        self.idle, self.second, self.second_fc = nn.Conv2d(8, 6, 1), nn.Conv2d(8, 4, 1), nn.Linear(4, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.relu(self.conv(images))
+        self.idle(seen)
+        logits: Tensor = self.fc(seen.mean((2, 3)))
+        return logits + self.second_fc(self.second(seen).mean((2, 3))) if self.training else logits
+
+
+@pytest.mark.parametrize(
+    ("defense", "params"),
+    [
+        ("pruning", {"criterion": "dormant", "scope": "all_layers"}),
+        ("pruning", {"variant": "literal", "scope": "all_layers"}),
+        ("fine_pruning", {"epochs": 1}),
+    ],
+)
+def test_layers_that_do_not_run_are_not_pruned(
+    clean_scenario: Scenario, defense: str, params: dict[str, object]
+) -> None:
+    model = Classifier(WithHeadForTraining(), [0.0], [1.0], (1, 8, 8)).eval()
+    assert [layer.name for layer in units.convolutions(model)] == ["conv", "idle"]
+    assert [layer.name for layer in units.linears(model)] == ["fc"]
+    spec = catalog.defense(defense)
+    result = load(spec)(replace(clean_scenario, model=model), spec.params.model_validate(params))
+    assert "second" not in str(result.details)
+
+
+def test_a_layer_that_nothing_listens_to_serves_nothing(clean_scenario: Scenario) -> None:
+    model = Classifier(WithHeadForTraining(), [0.0], [1.0], (1, 8, 8)).eval().requires_grad_(False)
+    layers, images = units.convolutions(model), clean_scenario.trusted.images[:20].float() / 255
+    labels, rng = clean_scenario.trusted.labels[:20], torch.Generator().manual_seed(0)
+    with units.gated(model, layers) as gates:
+        gain = pruning._gain(model, gates, layers, images, labels, [images], rng)
+    assert gain[:8].any() and not gain[8:].any()
 
 
 def test_switched_off_channels_give_nothing(clean_scenario: Scenario) -> None:
