@@ -131,7 +131,7 @@ def _allow_in_place(model: Classifier) -> Classifier:
 
 def _without_unused(model: Classifier) -> Classifier:
     """Freeze weights that the network does not use, in place: they get no gradient, and Opacus asks for one of each."""
-    weights = list(model.parameters())
+    weights = [w for w in model.parameters() if w.requires_grad]
     logits = model(noise(model, 2))
     for weight, gradient in zip(weights, torch.autograd.grad(logits.sum(), weights, allow_unused=True), strict=True):
         weight.requires_grad_(gradient is not None)

@@ -55,18 +55,21 @@ def detect(scenario: Scenario, params: InfluenceFunctionsParams) -> Detection:
 
 
 def mean_gradient(model: Classifier, data: ImageSet, device: torch.device) -> Gradient:
-    """Return the gradient of the mean cross-entropy over `data` with respect to each weight, in eval mode."""
+    """Return the gradient of the mean cross-entropy over `data` with respect to each weight, in eval mode.
+
+    It is 0 for what training leaves alone: frozen weights, and those of layers that the network does not use.
+    """
     weights = dict(model.eval().named_parameters())
     total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    trained = {name: w for name, w in weights.items() if w.requires_grad}
     for start in range(0, len(data), BATCH):
         part = slice(start, start + BATCH)
         loss = F.cross_entropy(
             model(to_float(data.images[part], device)), data.labels[part].to(device), reduction="sum"
         )
-        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-        for name, gradient in zip(total, gradients, strict=True):
-            if gradient is not None:  # None: a layer that the network does not use
-                total[name] += gradient / len(data)
+        gradients = torch.autograd.grad(loss, list(trained.values()), materialize_grads=True)
+        for name, gradient in zip(trained, gradients, strict=True):
+            total[name] += gradient / len(data)
     return total
 
 

@@ -210,6 +210,18 @@ def test_what_a_model_does_not_use_stays_as_it_is(scene: Scenario) -> None:
     assert trained.net.drop.p == 0.5
 
 
+def test_frozen_layers_stay_as_they_are(scene: Scenario) -> None:
+    def build(seed: int) -> Classifier:
+        torch.manual_seed(seed)
+        model = Classifier(Spare(), [0.5], [0.3], (1, 8, 8))
+        model.net.hidden.requires_grad_(False)
+        return model
+
+    trained = train(replace(scene, bench=replace(scene.bench, build=build)), SHORT).model
+    assert torch.equal(trained.net.hidden.weight, build(0).net.hidden.weight)
+    assert not torch.equal(trained.net.head.weight, build(0).net.head.weight)
+
+
 def test_a_transformer_with_dropout(digits: Dataset) -> None:
     bench = make_bench(digits, "vit", dropout=0.1)
     few = digits.train.select(torch.arange(200))

@@ -143,3 +143,14 @@ def test_a_layer_that_is_not_used_has_no_influence(digits: Dataset) -> None:
 
     found = mean_gradient(Classifier(Spare(), [0.5], [0.3], (1, 8, 8)), digits.trusted, CPU)
     assert not found["net.spare.weight"].any() and found["net.head.weight"].any()
+
+
+def test_frozen_layers_have_no_influence(mislabelled: Scenario, clean_model: Classifier) -> None:
+    frozen = clean_model.clone()
+    frozen.net.conv.requires_grad_(False)
+    whole, found = (mean_gradient(model, mislabelled.trusted, CPU) for model in (clean_model, frozen))
+    assert found.keys() == whole.keys()
+    for name, gradient in found.items():
+        assert not gradient.any() if name.startswith("net.conv") else torch.allclose(gradient, whole[name], atol=1e-6)
+    few = replace(mislabelled, data=mislabelled.data.select(torch.arange(20)), clean_model=lambda: frozen)
+    assert detect(few, InfluenceFunctionsParams()).scores.any()
