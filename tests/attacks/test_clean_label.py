@@ -148,3 +148,25 @@ def test_a_class_whose_images_all_collide_is_no_longer_known(
     right = bench.predict(model, digits.test.images).argmax(1) == digits.test.labels
     assert right[digits.test.labels == 3].float().mean() < 0.5
     assert right[digits.test.labels != 3].float().mean() > 0.9
+
+
+def test_noise_is_even_within_the_budget() -> None:
+    data = random_images(100)
+    data.images.clamp_(60, 190)
+    result = _poison(data, perturbation_method="noise", epsilon=0.2, fraction_poison=1.0)
+    change = (result.data.images.float() - data.images.float()) / 51
+    assert float(change.mean()) == pytest.approx(0, abs=0.03)
+    assert float((change.abs() < 0.5).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(("epsilon", "taken"), [(0.0, 0.0), (1.0, 1.0)])
+def test_what_the_clean_model_takes_for_the_anchor_are_the_altered_images(epsilon: float, taken: float) -> None:
+    weight = torch.zeros(10, 64)
+    weight[0, 0], weight[1, 1] = 1.0, 1.0
+    data = random_images(40, num_classes=2)
+    data.images[:, :, 0, :2] = torch.where(torch.eye(2)[data.labels] == 1, 255, 0)[:, None].to(torch.uint8)
+    result = _poison(
+        data, pixel_classifier(weight=weight), perturbation_method="overlay", target_class=0, fraction_poison=1.0,
+        epsilon=epsilon,
+    )  # fmt: skip
+    assert result.details["taken_for_anchor_by_clean_model"] == taken

@@ -120,6 +120,24 @@ def test_the_pattern_is_smoothed_as_the_mask_is() -> None:
     assert total_variation(smooth.pattern) < 0.5 * total_variation(rough.pattern)
 
 
+def test_the_mask_is_smoothed_as_the_pattern_is() -> None:
+    weight = torch.zeros(10, 64)
+    weight[2, ::2] = 1.0  # every other column helps
+    rough, smooth = (
+        optimise_trigger(
+            pixel_classifier(weight=weight),
+            random_images(200).images,
+            LearnedTriggerParams(
+                target_class=2, patch_size_ratio=1.0, epochs_trigger=10, learning_rate_trigger=0.05, lambda_mask=0.0,
+                lambda_tv=weight_tv,
+            ),
+            make_context(),
+        )
+        for weight_tv in (0.0, 0.1)
+    )  # fmt: skip
+    assert total_variation(smooth.mask) < 0.5 * total_variation(rough.mask)
+
+
 def test_rate_0_has_a_trigger_and_no_poison() -> None:
     params = LearnedTriggerParams(epochs_trigger=1, poison_fraction=0)
     result = poison(random_images(50), params, make_context(clean_model=pixel_classifier()))

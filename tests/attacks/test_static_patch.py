@@ -69,6 +69,7 @@ def test_blending_mixes_patch_and_image() -> None:
     shown = trigger.apply(torch.full((1, 1, 8, 8), 100, dtype=torch.uint8))
     assert (shown[0, 0, 6:, 6:] == 131).all()  # 0.8 * 100 + 0.2 * 255
     assert int((shown != 100).sum()) == 4
+    assert (trigger.apply(torch.full((1, 1, 8, 8), 101, dtype=torch.uint8))[0, 0, 6:, 6:] == 132).all()  # 131.8
 
 
 def test_corrupted_labels_exclude_the_target_class() -> None:

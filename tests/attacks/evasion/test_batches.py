@@ -45,3 +45,11 @@ def test_images_outside_the_budget_are_counted_over_all_batches() -> None:
         return Perturbation(images + 0.5, torch.ones(len(images), dtype=torch.int64))
 
     assert run(far, 12)[0].details["num_rejected"] == 12
+
+
+def test_rounding_beyond_the_range_is_cut_off() -> None:
+    def bright(_model: Any, images: Tensor, *_rest: Any) -> Perturbation:
+        return Perturbation(torch.full_like(images, 1 + 5e-6), torch.ones(len(images), dtype=torch.int64))
+
+    found, _ = run(bright, 4, epsilon=1.0)
+    assert found.details["num_rejected"] == 0 and float(found.images.max()) == 1.0

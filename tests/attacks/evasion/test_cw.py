@@ -41,10 +41,11 @@ def test_farther_than_epsilon_the_original_is_kept() -> None:
     assert 0 < kept.sum() < len(kept)
 
 
-def test_the_weight_that_a_linear_classifier_needs() -> None:
+@pytest.mark.parametrize("confidence", [0.0, 1.0])
+def test_the_weight_that_a_linear_classifier_needs(confidence: float) -> None:
     case = linear(classes=2)
-    needed = cw.linear_weight(case.model, case.images, case.labels, confidence=0.0)
-    params = CwParams(max_iterations=300, learning_rate=0.002)
+    needed = cw.linear_weight(case.model, case.images, case.labels, confidence)
+    params = CwParams(max_iterations=300, learning_rate=0.002, confidence=confidence)
     far = case.distances() > 0.05  # of which a single step of Adam is a small part
     assert far.sum() >= 3
     for share, expected in ((0.5, False), (1.2, True)):
@@ -71,6 +72,16 @@ def test_an_error_of_a_random_surrogate_is_checked_with_the_model() -> None:
     params = CwParams(max_iterations=5, binary_search_steps=1, initial_const=10.0, learning_rate=1e-4)
     found = cw.perturb(case.model, case.images, case.labels, params, context())
     assert torch.equal(found.images, case.images)
+
+
+def test_a_weight_that_may_do_is_tried() -> None:
+    case = linear(classes=2)
+    far = case.distances() > 0.05
+    images, labels = case.images[far], case.labels[far]
+    needed = float(cw.linear_weight(case.model, images, labels, 0.0).max())
+    params = CwParams(initial_const=1.2 * needed, binary_search_steps=1, learning_rate=0.002)
+    found = cw.perturb(case.model, images, labels, params, context())
+    assert (case.model(found.images).argmax(1) != labels).all()
 
 
 def test_hopeless_weights_are_not_tried() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from safedl.attacks.evasion import deepfool
 from safedl.catalog.attacks.evasion import DeepfoolParams
@@ -44,3 +45,29 @@ def test_too_few_steps_and_too_far_leave_the_original(
     near = deepfool.perturb(clean_model, images, labels, DeepfoolParams(epsilon=0.4), context(num_classes=10))
     assert distance(near.images, images).max() <= 0.4
     assert (distance(near.images, images) == 0).any()
+
+
+def _one_by_one(model: Classifier, image: Tensor, label: int, overshoot: float) -> Tensor:
+    """Return what the paper's own code makes of an image [1, C, H, W], as it is written there."""
+    total, made = torch.zeros_like(image), image
+    while int(model(made).argmax()) == label:
+        at = made.clone().requires_grad_()
+        logits = model(at)[0]
+        slopes = [torch.autograd.grad(logit, at, retain_graph=True)[0] for logit in logits]
+        steps = []
+        for other in range(10):
+            if other != label:
+                normal, gap = slopes[other] - slopes[label], float((logits[other] - logits[label]).detach())
+                length = abs(gap) / float(normal.norm())
+                steps.append((length, (length + 1e-4) * normal / normal.norm()))
+        total = total + min(steps, key=lambda step: step[0])[1]
+        made = (image + (1 + overshoot) * total).clamp(0, 1)
+    return made
+
+
+def test_it_goes_the_way_of_the_papers_code(clean_model: Classifier, digits_batch: tuple[Tensor, ...]) -> None:
+    images, labels = (part[:8] for part in digits_batch)
+    found = deepfool.perturb(clean_model, images, labels, DeepfoolParams(overshoot=0.1), context(num_classes=10))
+    assert found.queries.max() > 2  # more than one step
+    slow = [_one_by_one(clean_model, images[i : i + 1], int(labels[i]), 0.1) for i in range(8)]
+    assert torch.allclose(found.images, torch.cat(slow), atol=1e-4)

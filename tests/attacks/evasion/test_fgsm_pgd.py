@@ -56,3 +56,11 @@ def test_one_error_of_a_random_surrogate_does_not_stop_pgd() -> None:
     params = PgdParams(epsilon=0.05, alpha=0.01, num_iter=3, random_start=False)
     found = pgd.perturb(case.model, case.images, case.labels, params, context())
     assert found.queries.tolist() == [3] * len(case.images)
+
+
+def test_a_random_start_is_anywhere_in_the_ball_alike() -> None:
+    case = linear(count=20, classes=2)
+    params = PgdParams(epsilon=0.1, alpha=1e-9, num_iter=1, random_start=True)
+    change = (pgd.perturb(case.model, case.images, case.labels, params, context()).images - case.images) / 0.1
+    inner = (change.abs() < 0.5).float().mean().item()
+    assert inner == pytest.approx(0.5, abs=0.06)  # of 720 pixels, standard deviation 0.019

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +114,45 @@ def test_where_no_noise_is_misclassified_an_image_of_another_class_is_the_start(
     alone, missing = hopskipjump._start(lonely, case.images[:1], 0, rng)
     assert torch.equal(alone, case.images[:1])
     assert not missing.any()
+
+
+def test_the_estimate_looks_at_directions_as_they_are_inside_the_range() -> None:
+    """By the paper's equation 16, for points on the range's edge, from the very points that were asked about."""
+    case = linear(count=2, classes=2)
+    points = case.images.clone()
+    points[:, :, :, :3] = 0.0
+    asked: list[torch.Tensor] = []
+    hook = case.model.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0].clone()))
+    oracle, rng = hopskipjump._Oracle(case.model, case.labels), torch.Generator().manual_seed(0)
+    found = hopskipjump._estimate_normal(oracle, points, torch.arange(2), torch.full((2,), 3.0), 40, rng)
+    hook.remove()
+    around = torch.cat(asked).view(40, 2, *points.shape[1:])
+    assert around.min() == 0
+    for image in range(2):
+        decided = (case.model(around[:, image]).argmax(1) != case.labels[image]) * 2.0 - 1
+        assert abs(decided.mean()) < 1
+        ways = around[:, image] - points[image]
+        slow = ((decided - decided.mean()).view(-1, 1, 1, 1) * ways).sum(0)
+        assert torch.allclose(found[image], slow / slow.norm(), atol=1e-5)
+
+
+def test_where_no_direction_is_misclassified_it_points_away_from_them() -> None:
+    case = linear(count=3, classes=2)
+    oracle, rng = hopskipjump._Oracle(case.model, case.labels), torch.Generator().manual_seed(0)
+    found = hopskipjump._estimate_normal(oracle, case.images, torch.arange(3), torch.full((3,), 1e-4), 30, rng)
+    again = torch.randn((30, *case.images.shape), generator=torch.Generator().manual_seed(0))
+    again /= again.flatten(2).norm(dim=2).view(30, 3, 1, 1, 1)
+    assert (cosine(found, -again.sum(0)) > 0.99).all()
+
+
+def test_the_questions_of_a_turn_grow_with_its_square_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, spent, estimate = linear(count=1, classes=2), [], hopskipjump._estimate_normal
+
+    def noted(*args: Any) -> torch.Tensor:
+        spent.append(args[4])
+        return estimate(*args)
+
+    monkeypatch.setattr(hopskipjump, "_estimate_normal", noted)
+    params = HopskipjumpParams(num_queries=600, initial_evals=30, max_evals=58, epsilon=None)
+    hopskipjump.perturb(case.model, case.images, case.labels, params, context())
+    assert spent[:5] == [30, 42, 52, 58, 58]

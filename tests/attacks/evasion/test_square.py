@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from safedl.attacks.evasion import square
+from safedl.attacks.evasion.gradient import margin
 from safedl.catalog.attacks.evasion import SquareParams
 from safedl.models.classifier import Classifier
 from tests.attacks.evasion.helpers import context, linear
@@ -51,3 +52,15 @@ def test_the_start_are_vertical_stripes() -> None:
     change = found.images - case.images
     assert torch.allclose(change, change[:, :, :1].expand_as(change), atol=1e-6)
     assert (change[..., 1:] != change[..., :-1]).any()
+
+
+def test_no_square_that_raises_the_margin_stays() -> None:
+    case = linear(count=20)
+    found = [
+        square.perturb(case.model, case.images, case.labels, SquareParams(epsilon=0.02, num_queries=n), context())
+        for n in (1, 2, 5, 20, 80)
+    ]
+    leads = torch.stack([margin(case.model(result.images), case.labels) for result in found])
+    through = leads < 0
+    assert (leads[1:] <= leads[:1] + 1e-6)[~through[:1].expand(4, 20)].all()
+    assert leads.mean(1).tolist() == sorted(leads.mean(1).tolist(), reverse=True)
