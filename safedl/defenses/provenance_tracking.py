@@ -21,7 +21,7 @@ from safedl.training.predict import sample_losses
 
 FALSE_ALARM = 0.01
 """Probability that any segment is dropped although segments differ by chance alone."""
-NULL_SEGMENTS = 200
+NULL_SEGMENTS = 100
 """At least so many random segments show what chance alone does."""
 RIDGE = 1e-2
 """Penalty of the probe, as a share of the features' mean square."""
@@ -111,7 +111,7 @@ def _harms(scenario: Scenario, model: Classifier, segments: Tensor) -> tuple[Ten
     # Chance is shown by shuffling the better half: poison, which sits in few segments, would widen it.
     better = (real <= real.median())[segments].nonzero().flatten()
     rng = scenario.rng("provenance shuffles")
-    shuffles = -(-NULL_SEGMENTS // len(real))
+    shuffles = -(-2 * NULL_SEGMENTS // len(real))
     mixed = (better[torch.randperm(len(better), generator=rng)] for _ in range(shuffles))
     chance = torch.cat([harms(index, segments[better]) for index in mixed])
     bound = NormalDist().inv_cdf(1 - FALSE_ALARM / len(real))

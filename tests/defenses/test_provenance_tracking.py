@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -142,3 +143,37 @@ def test_refuses_sources_that_nobody_named(digits: Dataset, clean_model: Classif
 def test_refuses_to_work_without_trusted_data(digits: Dataset, clean_model: Classifier) -> None:
     with pytest.raises(UsageError, match="trusted_fraction"):
         detect(without_trusted(scene_with(digits, clean_model)), ProvenanceTrackingParams())
+
+
+def test_chance_is_as_wide_as_sound_sources_are_whatever_bad_ones_do(digits: Dataset, clean_model: Classifier) -> None:
+    scenes = [scene_with(digits, clean_model, bad) for bad in ((), (4, 11))]
+    (sound, cut), (_, again) = (
+        provenance_tracking._harms(scene, clean_model, scene.data.sources)
+        for scene in scenes
+        if scene.data.sources is not None
+    )
+    deviations = NormalDist().inv_cdf(1 - provenance_tracking.FALSE_ALARM / 20)
+    assert (cut - float(sound.median())) / deviations == pytest.approx(float(sound.std()), rel=0.5)
+    assert again == pytest.approx(cut, abs=float(sound.std()))
+
+
+def test_what_does_no_harm_stays(digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance_tracking, "_harms", lambda *_: (torch.tensor([-3.0, -1.0, 0.5]), -2.0))
+    params = ProvenanceTrackingParams(granularity="batch", batch_size=400)
+    flagged = detect(scene_with(digits, clean_model), params).flagged
+    assert flagged[800:].all() and not flagged[:800].any()
+
+
+def test_random_segments_are_as_many_as_said(
+    digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Counting(RidgeProbe):
+        def weights(self, features: Tensor, labels: Tensor) -> Tensor:
+            asked.append(len(labels))
+            return super().weights(features, labels)
+
+    monkeypatch.setattr(provenance_tracking, "RidgeProbe", Counting)
+    detect(scene_with(digits, clean_model), ProvenanceTrackingParams())
+    assert len(asked) / 2 - 1 - 20 >= provenance_tracking.NULL_SEGMENTS  # two probes, no segment, twenty real ones
