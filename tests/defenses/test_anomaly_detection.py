@@ -55,3 +55,10 @@ def test_backdoored_digits(backdoored: Backdoored, kind: AnomalyType) -> None:
 
 def test_clean_digits_are_left_alone(clean_scenario: Scenario) -> None:
     assert detect(clean_scenario, AnomalyDetectionParams()).flagged.float().mean() <= 0.02
+
+
+def test_ten_components_hold_outliers_that_the_first_ones_miss() -> None:
+    """Along an axis whose spread, outliers included, is below that of the three natural factors."""
+    case = planted(poison=4, shift=30.0)
+    result = detect(case.scenario, AnomalyDetectionParams(type="lof", trusted=False))
+    assert result.flagged[case.mask].all()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from safedl.catalog.defenses.poisoning import DataCleaningParams
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.defenses import data_cleaning
 from safedl.defenses.contract import Scenario
 from safedl.defenses.data_cleaning import (
     Evidence,
@@ -41,6 +42,28 @@ def test_label_counts_undo_the_confusion_of_the_model() -> None:
     evidence = Evidence(torch.eye(2)[seen], torch.eye(2)[guess].unsqueeze(0))
     counts = label_counts(evidence, given, known)
     assert counts.numpy() == pytest.approx(np.array([[700, 300], [0, 1000]]), abs=1)
+
+
+def test_a_class_without_trusted_images_is_taken_to_be_predicted_rightly() -> None:
+    truth = torch.arange(3).repeat_interleave(100)
+    given = truth.clone()
+    given[:30] = 2
+    known = torch.arange(2).repeat_interleave(50)
+    counts = label_counts(Evidence(torch.eye(3)[truth], torch.eye(3)[known].unsqueeze(0)), given, known)
+    assert counts.numpy() == pytest.approx(np.array([[70, 0, 30], [0, 100, 0], [0, 0, 100]]), abs=1e-3)
+
+
+def test_outlier_detection_removes_little_more_than_is_wrong(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However low the threshold: 20 % above the estimated number of wrong labels, class by class."""
+    truth, known = digits.train.labels, digits.trusted.labels
+    labels = flips.flip(truth, "many_to_one", 0.1)
+    rng = torch.Generator().manual_seed(0)
+    logits = [4 * torch.eye(10)[y] + torch.randn(len(y), 10, generator=rng) for y in (truth, known)]
+    monkeypatch.setattr(data_cleaning, "_cross_fit", lambda *_: Evidence(logits[0], logits[1].unsqueeze(0)))
+    found = detect(flips.scenario(digits, labels), DataCleaningParams(method="outlier_detection", threshold=1e-6))
+    wrong = int((labels != truth).sum())
+    assert int((found.flagged & (labels == 6)).sum()) == pytest.approx(1.2 * wrong, rel=0.05)
+    assert int((found.flagged & (labels != 6)).sum()) <= 0.02 * len(labels)
 
 
 def test_highest_in_class_against_sorting_each_class() -> None:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from safedl.catalog.defenses.poisoning import InfluenceFunctionsParams
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses.contract import Scenario
 from safedl.defenses.influence_functions import (
     detect,
@@ -154,3 +154,30 @@ def test_frozen_layers_have_no_influence(mislabelled: Scenario, clean_model: Cla
         assert not gradient.any() if name.startswith("net.conv") else torch.allclose(gradient, whole[name], atol=1e-6)
     few = replace(mislabelled, data=mislabelled.data.select(torch.arange(20)), clean_model=lambda: frozen)
     assert detect(few, InfluenceFunctionsParams()).scores.any()
+
+
+def test_the_last_layers_influence_against_the_whole_hessian(mislabelled: Scenario, clean_model: Classifier) -> None:
+    """Koh and Liang's formula, written out: the harm to class c is -g_c (H + damping I)^-1 g, in units of g_c's own."""
+    few = replace(mislabelled, data=mislabelled.data.select(torch.arange(0, 1000, 5)))
+    found = detect(few, InfluenceFunctionsParams(method="hessian_inverse", damping=0.1)).scores
+
+    def view(data: ImageSet) -> tuple[Tensor, Tensor]:
+        features = few.bench.features(clean_model, data.images).double()
+        rows = torch.cat([features, torch.ones(len(data), 1)], 1)
+        return rows, few.bench.predict(clean_model, data.images).double().softmax(1)
+
+    rows, p = view(few.data)
+    width = rows.shape[1] * 10
+    curvature = torch.diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1)
+    hessian = torch.einsum("nd,nkl,ne->dkel", rows, curvature, rows).reshape(width, width) / len(rows)
+    inverse = torch.linalg.inv(hessian + 0.1 * torch.eye(width))
+    slopes = torch.einsum("nd,nk->ndk", rows, p - F.one_hot(few.data.labels, 10)).flatten(1)
+    harms = []
+    for label in range(10):
+        judge = few.trusted.select(few.trusted.labels == label)
+        inputs, outputs = view(judge)
+        target = torch.einsum("nd,nk->dk", inputs, outputs - F.one_hot(judge.labels, 10)).flatten() / len(judge)
+        harms.append(-(slopes @ inverse @ target) / (target @ inverse @ target).sqrt())
+    exact = torch.stack(harms, 1).amax(1).float()
+    assert exact.abs().max() > 0.01
+    assert torch.allclose(found, exact, rtol=1e-2, atol=1e-3 * float(exact.abs().max()))

@@ -9,7 +9,13 @@ from scipy.stats import norm
 from safedl.catalog.defenses.poisoning import PerClassMonitoringParams
 from safedl.data.imageset import Dataset
 from safedl.defenses.contract import Scenario
-from safedl.defenses.per_class_monitoring import corrected, diagnose, mcnemar, paired_statistics
+from safedl.defenses.per_class_monitoring import (
+    _largest_confusion,
+    corrected,
+    diagnose,
+    mcnemar,
+    paired_statistics,
+)
 from safedl.errors import UsageError
 from safedl.training import predict
 from tests.defenses import flips
@@ -79,3 +85,22 @@ def test_refuses_classes_without_trusted_images(clean_scenario: Scenario) -> Non
     scene = replace(clean_scenario, trusted=trusted.select(trusted.labels != 3))
     with pytest.raises(UsageError, match="trusted images of each class"):
         diagnose(scene, PerClassMonitoringParams())
+
+
+def test_being_right_where_the_reference_errs_is_no_excess() -> None:
+    labels = torch.arange(2).repeat_interleave(50)
+    reference = labels.clone()
+    reference[50:80] = 0
+    loss, excess = paired_statistics(labels, reference, labels, 2)
+    assert loss[1] < -4
+    assert excess[1] == 0
+
+
+def test_a_confusion_that_the_reference_shares_has_not_grown(clean_scenario: Scenario) -> None:
+    labels = torch.arange(10).repeat_interleave(20)
+    reference = labels.clone()
+    reference[:15] = 1  # 0 looks like 1 to anybody
+    predicted = reference.clone()
+    predicted[100:110] = 9
+    found = _largest_confusion(clean_scenario, predicted, reference, labels)
+    assert found == {"confused_source": "5", "confused_target": "9", "confusion_growth": 0.5}

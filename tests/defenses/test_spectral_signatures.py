@@ -68,3 +68,13 @@ def test_backdoored_digits(backdoored: Backdoored) -> None:
 
 def test_clean_digits_are_left_alone(clean_scenario: Scenario) -> None:
     assert detect(clean_scenario, PAPER).flagged.float().mean() <= 0.02
+
+
+def test_literal_scores_are_projections_on_one_direction() -> None:
+    scenario = planted(poison=0).scenario
+    scores = detect(scenario, SpectralSignaturesParams(variant="literal")).scores
+    for label in range(3):
+        own = scenario.features()[scenario.data.labels == label]
+        centred = own - own.mean(0)
+        direction = torch.linalg.svd(centred).Vh[0]
+        assert torch.allclose(scores[scenario.data.labels == label], (centred @ direction).abs(), atol=1e-3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -33,10 +34,26 @@ def test_the_cut_falls_between_two_groups_of_any_size(upper: float) -> None:
     assert float(low.max()) <= minimum_error_cut(torch.cat([low, high])) <= float(high.min())
 
 
+def test_the_cut_against_trying_every_one() -> None:
+    rng = np.random.default_rng(0)
+    for count in (4, 5, 30, 200):
+        scores = np.exp(rng.normal(size=count)) * np.where(rng.random(count) < 0.3, 10, 1)
+        values = np.sort(np.log(scores))
+        floor = 1e-3 * values.var(ddof=1)
+        costs = [
+            sum(len(p) * (np.log(max(p.var(), floor)) / 2 - np.log(len(p) / count)) for p in np.split(values, [k]))
+            for k in range(2, count - 1)
+        ]
+        best = 2 + int(np.argmin(costs))
+        expected = np.exp((values[best - 1] + values[best]) / 2)
+        assert minimum_error_cut(torch.from_numpy(scores)) == pytest.approx(expected, rel=1e-6)
+
+
 def test_a_group_is_foreign_only_if_trusted_images_stay_out_against_the_odds() -> None:
     assert foreign(0.33, 0, 20)
     assert not foreign(0.33, 6, 20)
     assert not foreign(0.02, 0, 20)  # none would be expected anyway
+    assert not foreign(0.1, 0, 20)  # so by chance one time in eight
     assert foreign(0.02, 0, 1000)
 
 
