@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from safedl.catalog.defenses.backdoor import FinePruningParams
+from safedl.defenses import units
 from safedl.defenses.contract import Scenario
 from safedl.defenses.fine_pruning import mixtures, repair
 from safedl.errors import UsageError
@@ -62,3 +63,29 @@ def test_mixtures_are_answered_as_the_teacher_answers(clean_scenario: Scenario) 
     assert float(loss) == pytest.approx(float(-(answers * answers.log()).sum(1).mean()), abs=1e-5)
     other = clean_scenario.bench.build(5).eval()
     assert function(other, images, labels, torch.Generator().manual_seed(1))[1].item() > float(loss) + 0.1
+
+
+def test_channels_that_sleep_on_trusted_images_go_first(clean_scenario: Scenario) -> None:
+    """Two sleep always; one more would, were it not for the training images."""
+    asleep = torch.tensor([3, 17])
+    layers = units.convolutions(clean_scenario.model)[-1:]
+    units.switch_off(clean_scenario.model, layers, {"conv.3": asleep})
+    means = units.mean_activations(clean_scenario, layers, clean_scenario.trusted.images, torch.relu)["conv.3"].mean(0)
+    other = clean_scenario.data.select(torch.arange(30))
+    details = repair(replace(clean_scenario, data=other), FinePruningParams(pruning_ratio=0.5, epochs=1)).details
+    assert set(asleep.tolist()) <= set(details["pruned_neuron_indices"])
+    assert details["pruned_neuron_indices"] == sorted(means.argsort(stable=True)[:32].tolist())
+
+
+def test_mixtures_are_of_two_images_in_any_proportion(clean_scenario: Scenario) -> None:
+    seen: list[torch.Tensor] = []
+    hook = clean_scenario.model.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    images = torch.eye(64).view(64, 1, 8, 8)  # so that a mixture shows what is in it
+    labels = torch.zeros(64, dtype=torch.int64)
+    mixtures(clean_scenario.model.clone()).function(clean_scenario.model, images, labels, torch.Generator())
+    hook.remove()
+    shares = seen[-1].flatten(1)
+    assert torch.allclose(shares.sum(1), torch.ones(64))
+    assert ((shares > 0).sum(1) == 2).float().mean() > 0.9  # a few meet themselves
+    assert 0.3 < float(shares.diagonal().mean()) < 0.7
+    assert float(shares.diagonal().std()) > 0.2

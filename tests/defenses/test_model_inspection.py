@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from safedl.cache import ArtifactCache
 from safedl.catalog.defenses.backdoor import ModelInspectionParams
+from safedl.data.imageset import ImageSet
 from safedl.defenses import reversed_trigger
 from safedl.defenses.contract import Scenario
 from safedl.defenses.model_inspection import diagnose
 from safedl.defenses.reversed_trigger import ReversedTriggers, anomaly, find_small_triggers, judge_sizes
 from safedl.errors import UsageError
+from safedl.models.classifier import Classifier
 from tests.defenses.conftest import Backdoored
 
 LITERAL = ModelInspectionParams(variant="literal")
@@ -117,3 +120,43 @@ def test_a_parameter_stands_for_its_layer(clean_scenario: Scenario) -> None:
 def test_layers_that_cannot_be_inspected_are_refused(clean_scenario: Scenario, layer: str, match: str) -> None:
     with pytest.raises(UsageError, match=match):
         diagnose(clean_scenario, ModelInspectionParams(variant="literal", layers=(layer,)))
+
+
+def test_a_layer_of_wide_spread_is_flagged_though_no_weight_is_large(clean_scenario: Scenario) -> None:
+    weight = clean_scenario.model.layer("fc.3").weight
+    assert isinstance(weight, torch.Tensor)
+    with torch.no_grad():
+        weight.copy_(1.5 * weight.sign())
+    assert diagnose(clean_scenario, LITERAL).details["suspicious_layers"] == ["fc.3"]
+
+
+class Brightness(nn.Module):
+    """Answers 1 for images that are bright on average, whatever is put into a part of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(1, 2)
+        self.head.weight.data, self.head.bias.data = torch.tensor([[-10.0], [10.0]]), torch.tensor([5.0, -5.0])
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.mean((1, 2, 3)).unsqueeze(1)
+        logits: Tensor = self.head((mean > 0.5).float() + 0 * mean)
+        return logits
+
+
+def test_images_of_the_class_itself_are_no_success_of_its_trigger(clean_scenario: Scenario) -> None:
+    labels = (torch.arange(320) % 32 != 0).long()
+    images = torch.where(labels == 1, 230, 25).view(-1, 1, 1, 1).expand(-1, 1, 8, 8).to(torch.uint8)
+    model = Classifier(Brightness(), [0.0], [1.0], (1, 8, 8)).eval().requires_grad_(False)
+    scene = replace(clean_scenario, trusted=ImageSet(images, labels), classes=("0", "1"), model=model)
+    assert reversed_trigger.reverse_triggers(scene, [1]).sizes.tolist() == [1.0]  # none was found
+
+
+def test_the_smallest_trigger_that_worked_is_kept() -> None:
+    kept = ReversedTriggers(torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2), torch.ones(3))
+    for size, works in ((0.5, [True, True, False]), (0.25, [True, False, False]), (0.75, [True, True, False])):
+        masks = torch.full((3, 1, 2, 2), size)
+        reversed_trigger._keep(kept, torch.tensor(works), masks.clone(), masks)
+    assert kept.sizes.tolist() == [0.25, 0.5, 1.0]
+    assert kept.masks[:, 0, 0, 0].tolist() == kept.sizes.tolist()
+    assert kept.patterns[:, 0, 0, 0].tolist() == [0.25, 0.5, 0.0]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -74,3 +76,22 @@ def test_literal_zeroes_the_most_active_outputs(clean_scenario: Scenario, scope:
     loudest = clean_scenario.bench.predict(clean_scenario.model, clean_scenario.data.images).abs().mean(0).topk(2)
     assert pruned["fc.3"] == sorted(loudest.indices.tolist())
     assert (clean_scenario.bench.predict(result.model, clean_scenario.data.images)[:, pruned["fc.3"]] == 0).all()
+
+
+def test_accuracy_may_fall_by_four_points(backdoored: Backdoored) -> None:
+    details = repair(backdoored.fresh(), PruningParams(criterion="dormant", pruning_ratio=0.99)).details
+    assert 0 < details["num_neurons_pruned"] < 63
+    assert details["trusted_accuracy_after"] >= details["trusted_accuracy_before"] - 0.04
+
+
+def test_channels_of_layers_on_different_scales_are_ranked_alike(clean_scenario: Scenario) -> None:
+    """The first layer is a thousand times louder, and the network the same: dormancy is relative to the layer."""
+    params = PruningParams(criterion="dormant", scope="all_layers", pruning_ratio=0.25)
+    quiet = repair(replace(clean_scenario, model=clean_scenario.model.clone()), params).details
+    loud = clean_scenario.model.clone()
+    norm, following = loud.layer("conv.1"), loud.layer("conv.3")
+    with torch.no_grad():
+        norm.weight.mul_(1024), norm.bias.mul_(1024), following.weight.div_(1024)  # type: ignore[operator]
+    found = repair(replace(clean_scenario, model=loud), params).details
+    assert found["pruned_neuron_indices"] == quiet["pruned_neuron_indices"]
+    assert all(quiet["pruned_neuron_indices"].values())
