@@ -93,6 +93,22 @@ def test_trades_without_weight_is_cross_entropy(digits: Dataset, clean_model: Cl
     assert trades_objective(clean_model.clone().train(), images, labels, rng(), weighted)[1] > 1.5 * plain
 
 
+def test_trades_asks_how_far_the_adversarial_answer_is_from_the_clean_one(
+    digits: Dataset, clean_model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paper's equation 5, with the clean answer as the distribution that the other is compared with."""
+    images, labels = batch(digits, 16)
+    made = (images + 0.3 * torch.rand(images.shape, generator=rng())).clamp(0, 1)
+    monkeypatch.setattr(adversarial_training, "craft", lambda *_: made)
+    params = AdversarialTrainingParams(attack_type="trades", beta=2.0)
+    _, loss = trades_objective(clean_model.eval(), images, labels, rng(), params)
+    clean, other = clean_model(images).softmax(1), clean_model(made).softmax(1)
+    robust = (clean * (clean / other).log()).sum(1).mean()
+    back = (other * (other / clean).log()).sum(1).mean()
+    assert abs(float(robust - back)) > 0.01
+    assert float(loss) == pytest.approx(float(F.cross_entropy(clean.log(), labels) + 2 * robust), rel=1e-3)
+
+
 def test_divergence_is_the_sum_over_classes() -> None:
     p, q = torch.tensor([[0.7, 0.2, 0.1]]), torch.tensor([[0.2, 0.5, 0.3]])
     assert divergence(p.log(), q.log()).item() == pytest.approx((p * (p / q).log()).sum().item())

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses.contract import Scenario
 from safedl.defenses.reversed_trigger import find_small_triggers
 from safedl.errors import UsageError
-from safedl.scan.examine import Examination, Group, _backdoor_groups, _label_groups, _Pointed, examine, probe
+from safedl.models.classifier import Classifier
+from safedl.scan.examine import (
+    Examination,
+    Group,
+    _backdoor_groups,
+    _influence,
+    _label_groups,
+    _Pointed,
+    examine,
+    probe,
+)
 from safedl.scan.inspect import inspect
 from safedl.scan.opinions import Opinion
 from tests.defenses.conftest import Backdoored
@@ -120,6 +131,25 @@ def test_only_many_wrong_labels_are_certain(clean_scenario: Scenario) -> None:
 def test_what_belongs_to_a_backdoor_is_no_wrong_label(clean_scenario: Scenario) -> None:
     (group,) = label_groups(clean_scenario, 0.3, 0.01, trusted=1000, taken=100)
     assert group.members.tolist() == list(range(100, 300))
+
+
+def test_influence_is_judged_by_a_model_that_has_not_seen_the_candidates(
+    clean_scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    class Watched(Scenario):
+        def fit(self, data: ImageSet, **_: Any) -> Classifier:
+            seen.append(len(data))
+            return clean_scenario.model
+
+    scene = Watched(
+        clean_scenario.data, clean_scenario.trusted, clean_scenario.classes, clean_scenario.model, clean_scenario.bench
+    )
+    candidates = torch.arange(len(scene.data)) < 100
+    opinion = _influence(scene, candidates, RATE)
+    assert opinion.detector == "influence_functions" and len(opinion.scores) == len(scene.data)
+    assert seen == [len(scene.data) - 100]
 
 
 def test_two_classes_are_too_few_for_the_scan_of_a_model(backdoored: Backdoored) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from safedl.defenses.contract import Scenario
+from safedl.defenses.contract import Detection, Scenario
+from safedl.scan import opinions
 from safedl.scan.opinions import ask, calibrate
 from tests.defenses.conftest import Backdoored
 
@@ -20,6 +22,28 @@ def test_what_is_flagged_lies_above_the_false_alarm_rate(backdoored: Backdoored)
     assert opinion.classes == (backdoored.target,)
     assert opinion.flagged[backdoored.mask].float().mean() >= 0.95
     assert (opinion.scores[opinion.flagged] >= 0.98).all()
+
+
+@pytest.mark.parametrize(("rate", "flagged"), [(0.0, []), (0.1, [3]), (0.5, [1, 3])])
+def test_of_what_a_detector_flags_stays_what_few_clean_images_reach(
+    clean_scenario: Scenario, monkeypatch: pytest.MonkeyPatch, rate: float, flagged: list[int]
+) -> None:
+    scores, chosen = torch.tensor([9.0, 5.0, 2.0, 9.0]), torch.tensor([False, True, True, True])
+    found = Detection(scores, chosen, {}, torch.arange(10.0))
+    monkeypatch.setattr(opinions, "load", lambda _spec: lambda *_: found)
+    opinion = ask(clean_scenario, "spectral_signatures", rate)
+    assert opinion.scores.tolist() == pytest.approx([0.9, 0.5, 0.2, 0.9])
+    assert opinion.flagged.nonzero().flatten().tolist() == flagged
+
+
+def test_without_a_reference_clean_images_are_those_that_are_left_alone(
+    clean_scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Detection(torch.tensor([0.0, 4.0, 1.0, 2.0]), torch.tensor([False, True, False, False]))
+    monkeypatch.setattr(opinions, "load", lambda _spec: lambda *_: found)
+    opinion = ask(clean_scenario, "spectral_signatures", 0.01)
+    assert opinion.scores.tolist() == pytest.approx([0, 1, 1 / 3, 2 / 3])
+    assert opinion.flagged.tolist() == [False, True, False, False]
 
 
 def test_nothing_is_flagged_in_clean_data(clean_scenario: Scenario) -> None:
