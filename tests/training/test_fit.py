@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from torch import Tensor
 
 from safedl.cache import ArtifactCache
 from safedl.catalog.settings import TrainingSettings
@@ -19,7 +20,7 @@ from safedl.progress import Cancelled, Progress
 from safedl.training import predict
 from safedl.training.augment import augment
 from safedl.training.precision import resolve
-from safedl.training.workbench import NamedLoss, Workbench, model_digest
+from safedl.training.workbench import NamedLoss, NamedObjective, Workbench, model_digest
 
 CPU = torch.device("cpu")
 
@@ -124,6 +125,64 @@ def test_shift_moves_images_and_repeats_edges() -> None:
     allowed = {tuple(4 * min(max(r + d, 0), 3) + c for r in range(4)) for d in (-1, 0, 1) for c in (0, 1)}
     assert rows <= allowed
     assert len(rows) == 6
+
+
+def test_a_shift_reaches_an_eighth_of_each_side() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.zeros(400, 1, 16, 24, dtype=torch.uint8)
+    images[:, :, 8, 12] = 255
+    moved = augment(images, "shift", rng).squeeze(1).nonzero()
+    assert moved[:, 1].unique().tolist() == [6, 7, 8, 9, 10]
+    assert moved[:, 2].unique().tolist() == [9, 10, 11, 12, 13, 14, 15]
+
+
+def test_half_of_the_images_are_mirrored_left_to_right_and_none_top_to_bottom() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.zeros(400, 1, 16, 16, dtype=torch.uint8)
+    images[:, :, 4, 3] = 255
+    moved = augment(images, "shift_flip", rng).squeeze(1).nonzero()
+    assert ((moved[:, 1] >= 2) & (moved[:, 1] <= 6)).all()
+    assert float((moved[:, 2] > 8).float().mean()) == pytest.approx(0.5, abs=0.1)
+    assert set(moved[:, 2].tolist()) == {1, 2, 3, 4, 5, 10, 11, 12, 13, 14}
+
+
+@pytest.mark.parametrize(("kind", "same"), [("none", True), ("shift", False)])
+def test_training_sees_augmented_images(digits: Dataset, bench: Workbench, kind: str, same: bool) -> None:
+    seen: list[Tensor] = []
+
+    def watch(model: Classifier, images: Tensor, labels: Tensor, _rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        seen.append(images)
+        logits = model(images)
+        return logits, F.cross_entropy(logits, labels)
+
+    data = small(digits)
+    bench.fit(data, epochs=1, batch_size=50, augment=kind, objective=NamedObjective("watch", watch))
+    known = {tuple(image.flatten().tolist()) for image in data.images}
+    found = (torch.cat(seen).flatten(1) * 255).round().int()
+    assert all(tuple(image.tolist()) in known for image in found) == same
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_optimisers_get_what_the_recipe_says(digits: Dataset, bench: Workbench, kind: str) -> None:
+    data, decay, rate = small(digits), 0.3, 0.01
+    reference = bench.build(0).train()
+    made: torch.optim.Optimizer = {
+        "sgd": lambda p: torch.optim.SGD(p, rate, momentum=0.5, weight_decay=decay),
+        "adam": lambda p: torch.optim.Adam(p, rate, weight_decay=decay),
+        "adamw": lambda p: torch.optim.AdamW(p, rate, weight_decay=decay),
+    }[kind](list(reference.parameters()))
+    for chosen in torch.randperm(len(data), generator=torch.Generator().manual_seed(0)).split(50):
+        made.zero_grad()
+        F.cross_entropy(reference(data.images[chosen].float() / 255), data.labels[chosen]).backward()
+        made.step()
+    fitted = bench.fit(
+        data, epochs=1, batch_size=50, learning_rate=rate, optimizer=kind, momentum=0.5, weight_decay=decay,
+        schedule="constant", precision="float32",
+    )  # fmt: skip
+    start, exact, found = (
+        torch.cat([p.detach().flatten() for p in model.parameters()]) for model in (bench.build(0), reference, fitted)
+    )
+    assert float((found - exact).norm() / (exact - start).norm()) < 0.01
 
 
 def test_float32_is_never_lowered() -> None:
