@@ -20,6 +20,7 @@ from safedl.scan.examine import (
     _backdoor_groups,
     _influence,
     _label_groups,
+    _point,
     _Pointed,
     examine,
     probe,
@@ -108,6 +109,41 @@ def test_sentences_tell_who_stood_apart_from_who_joined(backdoored: Backdoored) 
     assert "sends only 10%" in sentence
     (sentence,) = _backdoor_groups(scenario, [pointed], trusted=False)[1]
     assert "too little is left" in sentence and "0%" not in sentence.partition(", but")[2]
+
+
+@pytest.mark.parametrize(
+    ("by", "calls", "certain"), [(("one",), 0.1, False), (("one", "other"), 0.1, True), (("one",), 0.6, True)]
+)
+def test_two_detectors_or_a_trigger_make_it_certain(
+    clean_scenario: Scenario, by: tuple[str, ...], calls: float, certain: bool
+) -> None:
+    positions = torch.arange(20)
+    pointed = _Pointed(0, positions, positions < 8, positions < 8, by, calls=calls)
+    (group,), _ = _backdoor_groups(clean_scenario, [pointed], trusted=True)
+    assert group.certain == certain and group.target == 0
+
+
+@pytest.mark.parametrize(("left", "found"), [(0, False), (4, False), (5, True), (-5, True), (-4, False)])
+def test_a_few_images_are_no_group_nor_is_all_but_a_few(clean_scenario: Scenario, left: int, found: bool) -> None:
+    own = (clean_scenario.data.labels == 3).nonzero().flatten()
+    flagged = torch.zeros(len(clean_scenario.data), dtype=torch.bool)
+    flagged[own[:left]] = True
+    pointed = _point(clean_scenario, [Opinion("spectral_signatures", flagged.float(), flagged, (3,), {})])
+    assert [p.label for p in pointed] == [3] * found
+    assert not _point(clean_scenario, [Opinion("spectral_signatures", flagged.float(), flagged, (4,), {})])
+
+
+def test_without_trusted_images_only_clusters_point_at_a_class(
+    clean_scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say(scenario: Scenario, name: str, _rate: float, **_: object) -> Opinion:
+        flagged = (scenario.data.labels == 3) & (torch.arange(len(scenario.data)) < 500)
+        flagged &= torch.tensor(name in ("spectral_signatures", "anomaly_detection"))
+        return Opinion(name, flagged.float(), flagged, (3,), {"estimated_noise": 0.0})
+
+    monkeypatch.setattr("safedl.scan.examine.ask", say)
+    result = examine(without_trusted(clean_scenario), RATE)
+    assert result.verdict == "no evidence" and not result.dismissed
 
 
 def label_groups(scenario: Scenario, share: float, rate: float, trusted: int, taken: int = 0) -> list[Group]:

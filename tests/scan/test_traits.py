@@ -67,6 +67,14 @@ def test_a_patch_tells_who_carries_it_from_a_group_that_is_half_right() -> None:
     assert found is not None and torch.equal(found, carrying[positions])
 
 
+@pytest.mark.parametrize(("side", "found"), [(1, False), (2, True)])
+def test_a_single_pixel_is_no_stamp(side: int, found: bool) -> None:
+    data, _, carrying = marked()
+    data.images[carrying, :, -side:, -side:] = 255
+    positions = (data.labels == 0).nonzero().flatten()
+    assert (stamped(data, positions, carrying[positions], 0.01) is not None) == found
+
+
 def test_images_that_share_no_pixels_carry_no_patch() -> None:
     data, _, carrying = marked()
     positions = (data.labels == 0).nonzero().flatten()
