@@ -101,3 +101,37 @@ def test_amounts_do_not_depend_on_how_many_are_looked_at_at_once(monkeypatch: py
     whole = amounts(data.images, means, trait)
     monkeypatch.setattr(traits, "SAMPLE", 7)
     assert torch.allclose(amounts(data.images, means, trait), whole, atol=1e-5)
+
+
+def test_amounts_against_trying_every_class() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (40, 3, 5, 4), generator=rng, dtype=torch.uint8)
+    means, trait = torch.rand(3, 3, 5, 4, generator=rng), 0.3 * torch.randn(3, 5, 4, generator=rng)
+    expected = []
+    for image in images.double() / 255:
+        fits = [((image - mean) * trait).sum() / trait.square().sum() for mean in means.double()]
+        left = [(image - mean - fit * trait).square().sum() for fit, mean in zip(fits, means, strict=True)]
+        expected.append(float(fits[int(torch.stack(left).argmin())]))
+    assert amounts(images, means, trait).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_who_carries_no_more_than_images_of_other_classes_do_is_no_carrier() -> None:
+    carried = torch.tensor([1.0] * 10 + [0.6] * 10 + [0.0] * 10 + [0.0] * 90 + [0.7] * 10)
+    images = (carried * 200).view(-1, 1, 1, 1).expand(-1, 1, 2, 2).to(torch.uint8)
+    data = ImageSet(images, (torch.arange(130) >= 30).long())
+    trait, means = torch.full((1, 2, 2), 200 / 255), torch.zeros(2, 1, 2, 2)
+    inside = torch.arange(30) < 10
+    found = [carriers(data, torch.arange(30), inside, means, trait, rate) for rate in (0.01, 0.5)]
+    assert [int(f.sum()) for f in found] == [10, 20]
+
+
+def test_a_stamp_is_more_than_what_images_of_other_classes_have_of_it() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 100, (240, 1, 4, 4), generator=rng, dtype=torch.uint8).flatten(1)
+    images[:10, :8] = 255  # the group carries all of the stamp,
+    images[10:20, :5] = 255  # others of its class five of eight pixels,
+    images[40:54, :6] = 255  # and a few images of other classes six
+    data = ImageSet(images.view(240, 1, 4, 4), (torch.arange(240) >= 40).long())
+    inside = torch.arange(40) < 10
+    found = [stamped(data, torch.arange(40), inside, rate) for rate in (0.01, 0.5)]
+    assert [int(f.sum()) for f in found if f is not None] == [10, 20]
