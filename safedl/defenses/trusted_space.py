@@ -80,8 +80,13 @@ def rarest(trusted: ImageSet, num_classes: int) -> tuple[int, int]:
 
 
 def usable(scenario: Scenario) -> bool:
-    """Return whether the holdout has at least `FEWEST` images of every class."""
-    return rarest(scenario.trusted, scenario.num_classes)[1] >= FEWEST
+    """Return whether the holdout has at least `FEWEST` images of every class; if not, the log says so."""
+    label, count = rarest(scenario.trusted, scenario.num_classes)
+    if count < FEWEST:
+        scenario.bench.progress.log(
+            f"judged without trusted images: class '{scenario.classes[label]}' has {count}, {FEWEST} of each are needed"
+        )
+    return count >= FEWEST
 
 
 def whitened(scenario: Scenario) -> Whitened:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from safedl.catalog.defenses.backdoor import SpectralSignaturesParams
+from safedl.defenses.spectral_signatures import detect
 from safedl.defenses.trusted_space import (
     Whitening,
     decide,
@@ -12,6 +14,7 @@ from safedl.defenses.trusted_space import (
     minimum_error_cut,
     scores_by_class,
 )
+from safedl.progress import Progress
 from tests.defenses.conftest import FeatureScenario, planted
 
 
@@ -85,3 +88,21 @@ def test_what_is_flagged_lies_above_the_quantile_of_trusted_scores() -> None:
     scenario = FeatureScenario(scores.unsqueeze(1), nowhere[0], trusted.unsqueeze(1), nowhere[1])
     assert decide(scenario, scores, trusted).flagged.sum() == 60
     assert torch.equal(decide(scenario, scores, trusted, quantile=1.0).flagged, scores > 20)
+
+
+@pytest.mark.parametrize(("count", "said"), [(10, []), (9, ["class '2' has 9, 10 of each are needed"])])
+def test_too_few_trusted_images_are_done_without_and_the_log_says_so(count: int, said: list[str]) -> None:
+    lines: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            lines.append(message)
+
+    scenario = planted(poison=60).scenario
+    known = scenario.trusted.labels
+    kept = (known != 2) | ((known == 2).cumsum(0) <= count)
+    few = FeatureScenario(scenario.features(), scenario.data.labels, scenario.trusted_features()[kept], known[kept])
+    few.bench.progress = Listening()
+    details = detect(few, SpectralSignaturesParams()).details
+    assert details["trusted_used"] == (0 if said else len(few.trusted))
+    assert [line.partition(": ")[2] for line in lines] == said

@@ -135,3 +135,9 @@ def test_a_stamp_is_more_than_what_images_of_other_classes_have_of_it() -> None:
     inside = torch.arange(40) < 10
     found = [stamped(data, torch.arange(40), inside, rate) for rate in (0.01, 0.5)]
     assert [int(f.sum()) for f in found if f is not None] == [10, 20]
+
+
+def test_equal_values_differ_by_two_levels_at_most() -> None:
+    images = torch.tensor([[0, 98, 97], [4, 102, 103]], dtype=torch.uint8)
+    values = torch.tensor([2, 100, 100], dtype=torch.uint8)
+    assert traits._equal(images, values).tolist() == [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]
