@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from opacus.accountants import RDPAccountant
+from opacus.accountants import PRVAccountant, RDPAccountant
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -183,6 +183,24 @@ def test_gradients_of_single_images_are_right_and_clipped_as_asked(
     with pytest.raises(Cancelled):
         train(scene, DpTrainingParams(epochs=1, epsilon=50.0, batch_size=3, clip_norm=0.3))
     assert len(compared) >= 6 * 8
+
+
+def test_noise_and_steps_are_those_of_the_parameters(scene: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, float, float]] = []
+
+    def descend(_scene: Scenario, _params: DpTrainingParams, _private: nn.Module, made: DPOptimizer, *_: object) -> int:
+        seen.append((made.param_groups[0]["lr"], made.param_groups[0]["momentum"], float(made.noise_multiplier)))
+        raise Cancelled
+
+    monkeypatch.setattr(dp_training, "_descend", descend)
+    for delta in (1e-4, 1e-8):
+        with pytest.raises(Cancelled):
+            train(scene, DpTrainingParams(epochs=2, batch_size=273, delta=delta, learning_rate=0.25, momentum=0.125))
+    assert [rates[:2] for rates in seen] == [(0.25, 0.125)] * 2
+    for (_, _, noise), delta in zip(seen, (1e-4, 1e-8), strict=True):
+        spent = PRVAccountant()
+        spent.history = [(noise, 1 / 5, 10)]  # 1,093 images in five batches an epoch
+        assert spent.get_epsilon(delta=delta) == pytest.approx(2.0, rel=0.02)
 
 
 class Spare(nn.Module):

@@ -71,6 +71,18 @@ def test_no_noise_is_used_twice_for_certificates() -> None:
     assert len(copies) == len(copies.unique(dim=0)) == 2 * (200 + 300)
 
 
+def test_every_copy_of_the_vote_has_noise_of_its_own_the_same_for_all_images() -> None:
+    model, asked = plane(), []
+    smoothed = SmoothedClassifier(model, params(num_samples=150))
+    hook = smoothed.net.register_forward_pre_hook(lambda _m, inputs: asked.append(inputs[0].flatten(1)))
+    images = at_distance(model, torch.tensor([0.1, 0.3]))
+    smoothed(images)
+    hook.remove()
+    noise = torch.cat(asked).view(150, 2, -1) - images.flatten(1)
+    assert len(noise[:, 0].unique(dim=0)) == 150
+    assert torch.allclose(noise[:, 0], noise[:, 1], atol=1e-6)
+
+
 def test_clopper_pearson_in_closed_form() -> None:
     # All of n votes: the bound is alpha^(1/n).
     assert certified_radius(100, 100, 0.5, 0.001) == pytest.approx(0.5 * NORMAL.inv_cdf(0.001 ** (1 / 100)))
