@@ -80,7 +80,7 @@ def train(scenario: Scenario, params: DpTrainingParams) -> Trained:
         "epsilon_spent": spent,
         "noise_multiplier": float(optimizer.noise_multiplier),
         "steps": params.epochs * len(loader),
-        "batch_size": batch_size,
+        "batch_size": optimizer.expected_batch_size,  # Opacus divides an epoch into whole steps of equal size
         "empty_batches": empty,
         "sampler": type(loader.batch_sampler).__name__,
         "accountant": engine.accountant.mechanism(),

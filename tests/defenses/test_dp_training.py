@@ -185,6 +185,12 @@ def test_gradients_of_single_images_are_right_and_clipped_as_asked(
     assert len(compared) >= 6 * 8
 
 
+def test_the_batch_size_told_is_the_one_drawn(scene: Scenario) -> None:
+    params = DpTrainingParams(epochs=1, batch_size=1000)  # of 1,093 images: two steps an epoch
+    details = train(scene, params).details
+    assert (details["steps"], details["batch_size"]) == (2, 1093 // 2)
+
+
 def test_noise_and_steps_are_those_of_the_parameters(scene: Scenario, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[float, float, float]] = []
 
