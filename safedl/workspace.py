@@ -37,16 +37,15 @@ class Workspace:
     db: Path
 
     @classmethod
-    def open(cls, root: Path | None = None, db: Path | None = None) -> Workspace:
+    def open(cls, root: Path | str | None = None, db: Path | str | None = None) -> Workspace:
         """Return the workspace at `root` (default: the current folder); `db` or SAFEDL_DB may move the store.
 
         Raises `UsageError` for a root that is a file.
         """
-        folder = (root or Path()).absolute()
+        folder = Path(root or "").absolute()
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"--workspace {folder}: is a file; name a folder")
-        chosen = db or (Path(os.environ["SAFEDL_DB"]) if os.environ.get("SAFEDL_DB") else folder / "safedl.db")
-        return cls(folder, chosen.absolute())
+        return cls(folder, Path(db or os.environ.get("SAFEDL_DB") or folder / "safedl.db").absolute())
 
     @property
     def results(self) -> Path:

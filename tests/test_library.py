@@ -18,6 +18,7 @@ import safedl
 from safedl.data.imageset import Dataset
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
+from safedl.store.migrate import ensure
 from tests.store.samples import Workplace, experiment, finished, tree
 
 GUIDE = Path(__file__).parents[1] / "docs" / "library.md"
@@ -278,3 +279,12 @@ def test_what_is_no_name_gets_one_sentence(name: Any) -> None:
         safedl.detect(images.flatten(1), labels, name)
     with pytest.raises(UsageError, match=r"repair: .* names no method"):
         safedl.repair(nn.Linear(64, 2), images, labels, name)
+
+
+def test_places_may_be_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SAFEDL_DB", raising=False)
+    workspace = safedl.Workspace.open(str(tmp_path), db=str(tmp_path / "runs.db"))
+    assert (workspace.root, workspace.db) == (tmp_path, tmp_path / "runs.db")
+    ensure(workspace.db)
+    assert safedl.runs(str(workspace.db)) == []
+    assert safedl.query(str(workspace.db), "select count(*) from run").rows == [(0,)]

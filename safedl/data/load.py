@@ -122,7 +122,7 @@ def _unsuspected(known: ImageSet, suspects: ImageSet, where: str, progress: Prog
     if apart.all():
         return known
     if not apart.any():
-        raise UsageError(f"{where}: all trusted images are among the suspects; take images that come from elsewhere")
+        raise UsageError(f"{where}: all trusted images are among the suspects; take other ones from the same source")
     progress.log(f"{int((~apart).sum())} of {len(known)} trusted images are among the suspects, and are left out")
     return known.select(apart)
 

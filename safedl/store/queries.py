@@ -45,7 +45,7 @@ class LogLine:
 
 
 def runs(
-    db: Path,
+    db: Path | str,
     *,
     attack: str | None = None,
     defense: str | None = None,
@@ -74,7 +74,7 @@ def runs(
         conditions.append(col(Run.id) < select(col(Run.id)).where(col(Run.uid) == before).scalar_subquery())
     conditions += filters.conditions(filter)
     order = filters.order(sort, descending=descending)
-    with _reading(db) as connection:
+    with _reading(Path(db)) as connection:
         return _run_rows(connection, conditions, limit, order=order, offset=offset)
 
 

@@ -45,7 +45,7 @@ class Answer:
 
 
 def query(
-    db: Path,
+    db: Path | str,
     text: str,
     parameters: Mapping[str, Any] | Sequence[Any] = (),
     *,
@@ -58,6 +58,7 @@ def query(
     Raises `UsageError` for one that fails, takes longer, is stopped, or would do anything but read; `NotFoundError` if
     there is no store yet, `StoreError` if it cannot be used.
     """
+    db = Path(db)
     connect.require(db)
     with connect.errors_of(db), closing(connect.open_readonly(db)) as connection:
         deadline = time.monotonic() + timeout
