@@ -256,3 +256,21 @@ async def test_a_start_that_takes_long_says_so_and_can_be_cancelled(
         await until(lambda: "cancelled: starting digits" in screen_text(app))
         await until(lambda: "Nothing has run here yet" in screen_text(app))
         assert not workspace.experiments() and not workspace.stop_starting()
+
+
+async def test_an_experiment_that_is_shown_anew_is_followed(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(60)
+    async with app_on(workspace) as (app, pilot):
+        tree, log = app.main.query_one(PlanTree), app.main.query_one("#log", LogView)
+        await until(lambda: tree.current is not None and tree.current.status == "running" and log.count)
+        running = tree.cursor
+        await pilot.press("G", "tab", "k")
+        await until(lambda: tree.cursor != running and not log.following)
+        app.main.query_one(RunPane).show_experiment(UID)
+        await pilot.pause()
+        await app.read()
+        await until(lambda: tree.cursor == running and log.following and app.focused is tree)
+        driver.say()
+        driver.leave()
+        await until(lambda: tree.current is not None and tree.current.status != "running")

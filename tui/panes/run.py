@@ -135,10 +135,13 @@ a shows them all, also those that were started elsewhere or have ended."""
         self.remove_class("empty")
         self.experiment = self.frame.hub.follow(uid)
         self._painted, self._logged, self._follows, self._drawn = (), 0, True, float("-inf")
-        self.query_one("#log", LogView).set_lines([])
-        self.query_one(PlanTree).cursor = 0
+        tree, log = self.query_one(PlanTree), self.query_one("#log", LogView)
+        log.following = True
+        log.set_lines([])
+        with tree.prevent(Lines.Moved):  # nobody has chosen a stage of this one yet
+            tree.cursor = 0
         if self.frame.pane is self:  # a driver may take seconds to start, and somebody types elsewhere meanwhile
-            self.query_one(PlanTree).focus()
+            tree.focus()
         self.tick()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
