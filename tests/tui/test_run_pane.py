@@ -180,6 +180,23 @@ async def test_the_log_can_be_searched(workspace: Workspace) -> None:
         assert log.look_for("nowhere") == 0
 
 
+async def test_a_search_in_the_log_is_ended_by_esc_and_the_sentence_comes_back(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say()
+    driver.leave()
+    async with app_on(workspace) as (app, pilot):
+        tree, log = app.main.query_one(PlanTree), app.main.query_one("#log", LogView)
+        await until(lambda: log.count > 20 and "following" in screen_text(app))
+        await pilot.press("slash", *"baseline", "enter")
+        await until(lambda: log.has_focus and "'baseline' is in" in screen_text(app))
+        await until(lambda: "f follows" in screen_text(app) and "following" not in screen_text(app))
+        await pilot.press("escape")
+        await until(lambda: "7 of 7 stages · done" in screen_text(app) and not log.wanted and log.has_focus)
+        assert not app.main.query_one(RunPane).query_one("#find").display
+        await pilot.press("escape")
+        await until(lambda: tree.has_focus)
+
+
 async def test_a_burst_of_events_repaints_a_few_times_only(workspace: Workspace) -> None:
     driver = FakeDriver(workspace, recorded())
     driver.say(20)

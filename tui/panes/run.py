@@ -52,6 +52,7 @@ class RunPane(StartMixin):
         Binding("R", "resume", "resume", key_display="R"),
         Binding("f", "follow", "Follow: the running stage, the log's end", show=False),
         Binding("slash", "find", "Find in the log", show=False, key_display="/"),
+        Binding("escape", "back", "End the search; back to the plan", show=False),
         Binding("y", "copy", "Copy the run's uid", show=False),
         Binding("n", "new_profile", "New profile", show=False),
         Binding("s", "app.scan", "Scan data of your own", show=False),
@@ -157,7 +158,7 @@ a shows them all, also those that were started elsewhere or have ended."""
                 return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
             case "review":
                 return self.scanned() is not None
-            case "find" | "follow" | "copy":
+            case "find" | "follow" | "copy" | "back":
                 return self.experiment is not None
             case "new_profile":
                 return "profile" in self.frame.specs
@@ -179,6 +180,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         if self._stale and monotonic() >= self._drawn + CURVES_INTERVAL:
             self._paint_curves()
         running = self._is_running()
+        self._note_log()
         key = (state.uid, state.version, now if running else 0, self._gpu, self.start_line())
         if key == self._painted:
             return
@@ -216,6 +218,10 @@ a shows them all, also those that were started elsewhere or have ended."""
             else:
                 log.add(list(state.log)[-new:])
             self._logged = state.logged
+
+    def _note_log(self) -> None:
+        """Say where in the log one is; that changes by keys too."""
+        log = self.query_one("#log", LogView)
         note = f"↓ {log.unseen} new (G)" if log.unseen else "following" if log.following else "f follows"
         self.query_one("#log-box", Box).title("Log", note)
 
@@ -292,7 +298,11 @@ a shows them all, also those that were started elsewhere or have ended."""
     def on_filter_bar_narrowed(self, event: FilterBar.Narrowed) -> None:
         """Show where the text occurs."""
         found = self.query_one("#log", LogView).look_for(event.text)
-        self.status = f"'{event.text}' is in {found} lines · n next, N previous" if event.text else ""
+        if event.text:
+            self.status = f"'{event.text}' is in {found} lines · n next, N previous"
+        else:
+            self._painted = ()
+            self.tick()
 
     def on_filter_bar_left(self) -> None:
         """Go to the log."""
@@ -300,6 +310,14 @@ a shows them all, also those that were started elsewhere or have ended."""
         log.focus()
         if log.wanted:
             log.action_find(-1)
+
+    def action_back(self) -> None:
+        """End the search in the log; go back to the plan."""
+        bar = self.query_one("#find", FilterBar)
+        if bar.value:
+            bar.action_clear()
+        else:
+            self.query_one(PlanTree).focus()
 
     def action_copy(self) -> None:
         """Copy the uid of the run under the cursor."""
