@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from safedl import events
 from safedl.workspace import Workspace
 from tests.tui.conftest import NOW, UID, FakeDriver, recorded
-from tui.services.follow import ExperimentState, Hub, StageState, stage_order
+from tui.services.follow import ExperimentState, Hub, StageState, log_lines, stage_order
 
 
 def state_after(count: int | None = None) -> ExperimentState:
@@ -76,6 +77,14 @@ def test_the_log_leaves_out_what_bars_and_curves_show_and_disarms_escape_codes()
     uid = next(iter(state.stages))
     state.apply(events.event("log", uid, level="warning", message="a\x1b[31mb\nc"))
     assert state.log[-1].endswith(r"WARNING a\x1b[31mb c")
+
+
+def test_the_log_tells_the_time_of_the_place_as_the_list_of_runs_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    item = {**events.event("log", "r", level="info", message="hello"), "at": "2026-11-23T03:42:39.000+00:00"}
+    assert log_lines([item, {**item, "at": None}]) == ["22:42:39 hello", "         hello"]
+    assert state_after(2).log[0].startswith("22:41:53 demo")
 
 
 def test_a_driver_that_died_leaves_interrupted_stages() -> None:

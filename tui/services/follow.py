@@ -89,7 +89,7 @@ class ExperimentState:
         if line is not None:
             name = one_line(stage.id.removesuffix(self._seed) if stage else self.name)
             name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-            self.log.append(f"{str(item.get('at', ''))[11:19]} {name:<{NAME}} {line}")
+            self.log.append(f"{_time_of_day(item)} {name:<{NAME}} {line}")
             self.logged += 1
 
     def _apply_experiment(self, item: Event, at: float) -> None:
@@ -169,8 +169,16 @@ def _line(item: Event) -> str | None:
 
 def log_lines(items: Iterable[Event]) -> list[str]:
     """Return events as lines of a log, without those that move bars and curves."""
-    lines = ((str(item.get("at", ""))[11:19], _line(item)) for item in items)
-    return [f"{at} {line}" for at, line in lines if line is not None]
+    lines = ((item, _line(item)) for item in items)
+    return [f"{_time_of_day(item)} {line}" for item, line in lines if line is not None]
+
+
+def _time_of_day(item: Event) -> str:
+    """Return when an event happened by the clock on the wall, as in the list of runs; events tell UTC."""
+    try:
+        return f"{datetime.fromisoformat(str(item.get('at'))).astimezone():%H:%M:%S}"
+    except (ValueError, OverflowError):
+        return " " * 8
 
 
 def _seconds(at: object) -> float:
