@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -244,6 +245,28 @@ async def test_a_cancelled_experiment_tells_what_was_done_and_which_keys_work(wo
         assert "of 7 stages" not in screen_text(app)
 
 
+async def test_what_is_being_resumed_is_not_offered_to_be_resumed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def resume(*_: object) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    monkeypatch.setattr(Workspace, "resume", resume)
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    driver.leave()
+    async with app_on(workspace, (120, 40)) as (app, pilot):
+        await until(lambda: "R resume " in screen_text(app))
+        await pilot.press("R")
+        await until(begun.is_set)
+        await until(lambda: "R resume " not in screen_text(app) and "X cancels the start" in screen_text(app))
+        go_on.set()
+        await until(lambda: "R resume " in screen_text(app))
+
+
 async def test_a_stage_that_was_done_before_says_where_its_curves_are(workspace: Workspace) -> None:
     items = recorded()
     first = items[0]["stages"][0]["uid"]
@@ -263,7 +286,7 @@ async def test_a_start_that_takes_long_says_so_and_can_be_cancelled(
     async with app_on(workspace, (120, 40), clock=lambda: now[0]) as (app, pilot):
         await until(lambda: "⏎ run the demo" in screen_text(app))
         await pilot.press("enter")
-        await until(lambda: "starting digits … 0:00: libraries are being loaded" in screen_text(app))
+        await until(lambda: "digits … 0:00 · X cancels the start · libraries are being loaded" in screen_text(app))
         now[0] += 50
         await until(lambda: "starting digits … 0:50" in screen_text(app) and "X cancels the start" in screen_text(app))
         await until(lambda: desk._STARTING)

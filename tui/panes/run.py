@@ -155,7 +155,8 @@ a shows them all, also those that were started elsewhere or have ended."""
             case "cancel_all":
                 return self._is_running() or bool(self.starting)
             case "resume":
-                return self.experiment is not None and not self._is_running() and self.experiment.state != "completed"
+                ended = self.experiment is not None and not self._is_running() and not self.starting
+                return ended and self.experiment is not None and self.experiment.state != "completed"
             case "review":
                 return self.scanned() is not None
             case "find" | "follow" | "copy" | "back":

@@ -32,7 +32,7 @@ class StartMixin(Pane):
         if not self.starting:
             return ""
         seconds = duration(max(0.0, self.frame.clock() - self._began))
-        return f"{self.starting} {seconds}: libraries are being loaded, then data · X cancels the start"
+        return f"{self.starting} {seconds} · X cancels the start · libraries are being loaded, then data"
 
     def cancel_start(self) -> None:
         """End the driver that is being started, after a question."""
