@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from textual.pilot import Pilot
 
@@ -43,6 +45,18 @@ async def test_matrix_and_ranking_are_one_selection(workspace: Workspace) -> Non
         await pilot.press("enter")
         await until(lambda: isinstance(app.pane, DefensesPane))
         assert isinstance(app.pane, DefensesPane) and app.pane.attack == "static_patch"
+
+
+async def test_the_experiment_is_told_by_the_time_of_the_place(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        assert pane.status.endswith("experiment of 2026-01-01 22:04"), pane.status
 
 
 async def test_the_report_opens_and_the_section_is_written(workspace: Workspace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rich.text import Text
@@ -17,6 +16,7 @@ from safedl.text import one_line, printable, shown
 from tui.services.follow import SCAN
 from tui.services.review import findings
 from tui.services.runs import Details, Section
+from tui.services.times import local
 from tui.states import look
 from tui.widgets.lines import Lines
 from tui.widgets.logview import LogView
@@ -203,7 +203,7 @@ def _summary(row: RunRow, details: Details | None) -> Text:
 
 
 def _moment(at: str | None) -> str | None:
-    return at and f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    return at and local(at, "%Y-%m-%d %H:%M:%S %Z")
 
 
 def _metrics(row: RunRow, result: Mapping[str, Any]) -> list[Fact]:

@@ -18,6 +18,7 @@ from safedl.risk.documents import FORMULA, profile_section, risk_report, verdict
 from safedl.text import printable, shown
 from tui.panes.defenses import DefensesPane
 from tui.panes.editing import EditingPane
+from tui.services.times import local
 from tui.widgets.lines import Lines
 from tui.widgets.matrix import LEVELS, Matrix, badge, cell_of
 from tui.widgets.pane import Box
@@ -26,6 +27,7 @@ from tui.widgets.table import Column, Table
 if TYPE_CHECKING:
     from safedl.conclusions.gather import Conclusions
 
+MINUTES = "%Y-%m-%d %H:%M"
 NOTHING_RAN = """\
 No attack of this profile has completed yet, as it stands now: risk is measured, not guessed.
 
@@ -193,7 +195,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         parts = [f"{count} {level}" for level, count in counts if count]
         parts += [f"{len(assessments) - len(effective)} not effective"] if len(effective) < len(assessments) else []
         record = self.found.experiment.record if self.found.experiment else None
-        when = f" · experiment of {record.created_at[:16].replace('T', ' ')}" if record else ""
+        when = f" · experiment of {local(record.created_at, MINUTES)}" if record else ""
         self.status = f"{self.found.profile.name}: {', '.join(parts)}{when}"
 
     def _follow_ranking(self) -> None:
@@ -224,7 +226,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         )
         if len(history) > 1:
             text.append("\nRisk over time\n", style="bold")
-            text.append("".join(f"  {at[:16]}  {shown(score)}\n" for at, score in history))
+            text.append("".join(f"  {local(at, MINUTES)}  {shown(score)}\n" for at, score in history))
         self.query_one("#why", Static).update(text)
         self.query_one("#why-box", Box).title(f"Why {chosen.attack} is {verdict(chosen)}", "tab scrolls")
 

@@ -12,6 +12,7 @@ from safedl.errors import NotFoundError
 from safedl.events import Event
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
+from tui.services.times import local
 from tui.states import look
 
 OPEN = ("queued", "running")
@@ -175,10 +176,7 @@ def log_lines(items: Iterable[Event]) -> list[str]:
 
 def _time_of_day(item: Event) -> str:
     """Return when an event happened by the clock on the wall, as in the list of runs; events tell UTC."""
-    try:
-        return f"{datetime.fromisoformat(str(item.get('at'))).astimezone():%H:%M:%S}"
-    except (ValueError, OverflowError):
-        return " " * 8
+    return local(item.get("at"), "%H:%M:%S").rjust(8)
 
 
 def _seconds(at: object) -> float:
