@@ -16,6 +16,7 @@ from tui.panes.risk import Reader, RiskPane
 from tui.services.drafts import choose
 from tui.widgets.matrix import Matrix
 from tui.widgets.modal import Dialog
+from tui.widgets.scroll import Scroll
 
 
 async def opened(app: SafedlApp, pilot: Pilot[None]) -> RiskPane:
@@ -71,6 +72,28 @@ async def test_the_report_opens_and_the_section_is_written(workspace: Workspace)
         await until(lambda: "risk_analysis" in path.read_text())
         assert load(path).risk_analysis["recommendations"]["static_patch"][0] == "spectral_signatures"
         assert path.read_text().startswith(PROFILE[: PROFILE.index("threat_model")])
+
+
+async def test_reasons_report_and_dialogs_scroll_by_the_keys_of_the_lists(workspace: Workspace) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        box = pane.query_one("#why-box").query_one(Scroll)
+        box.focus()
+        await pilot.press("j", "j")
+        await until(lambda: box.scroll_y == 2)
+        await pilot.press("o")
+        await until(lambda: isinstance(app.screen, Reader) and any(s.max_scroll_y for s in app.screen.query(Scroll)))
+        await pilot.press("G")
+        reader = app.screen.query_one(Scroll)
+        await until(lambda: reader.scroll_y == reader.max_scroll_y)
+        await pilot.press("escape")
+        await until(lambda: len(app.screen_stack) == 1)
+        app.push_screen(Dialog("long", "\n".join(map(str, range(100)))))
+        await until(lambda: isinstance(app.screen, Dialog) and any(s.max_scroll_y for s in app.screen.query(Scroll)))
+        await pilot.press("j")
+        await until(lambda: app.screen.query_one(Scroll).scroll_y == 1)
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, VerticalScroll
+from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Markdown, Static
 
@@ -23,6 +22,7 @@ from tui.widgets.logview import LogView
 from tui.widgets.modal import Option, OptionLines
 from tui.widgets.pane import Box
 from tui.widgets.samples import Samples
+from tui.widgets.scroll import Scroll
 from tui.widgets.suspects import verdict_text
 from tui.widgets.table import Column, Table
 
@@ -32,22 +32,6 @@ if TYPE_CHECKING:
 SHORT = "In short"
 """The section of a report that the summary repeats."""
 Fact = tuple[str, str, str]
-
-
-class Scroll(VerticalScroll, inherit_bindings=False):
-    """Text that scrolls by arrows and vim keys."""
-
-    DEFAULT_CSS = """
-    Scroll { scrollbar-size-vertical: 1; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "scroll_down", "Scroll down", show=False),
-        Binding("k,up", "scroll_up", "Scroll up", show=False),
-        Binding("g,home", "scroll_home", "To the start", show=False),
-        Binding("G,end", "scroll_end", "To the end", show=False, key_display="G"),
-        Binding("ctrl+d,pagedown", "page_down", "Page down", show=False),
-        Binding("ctrl+u,pageup", "page_up", "Page up", show=False),
-    ]
 
 
 class DetailsBox(Box):

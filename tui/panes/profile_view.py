@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.text import Text
 from textual.app import ComposeResult
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from safedl.catalog import ATTACKS
@@ -20,6 +20,7 @@ from tui.states import ASCII, unicode_works
 from tui.widgets.form import Form
 from tui.widgets.pane import Box
 from tui.widgets.picks import Pick, Picks
+from tui.widgets.scroll import Scroll
 
 THREATS = "Threats are kinds of attack to be ready for. What your answers suggest is marked so, with the reason.\n"
 THREATS += "Covering one adds its attacks and defenses to the profile; leaving it out takes them away.\n"
@@ -90,7 +91,7 @@ class ProfileView(EditingPane):
                 with Box(title="Suggested threats", id="threats-box"):
                     yield Picks(id="threats")
                     yield Static("", id="threat", markup=False)
-                with Box(title="YAML", id="diff-box"), VerticalScroll(can_focus=True):
+                with Box(title="YAML", id="diff-box"), Scroll():
                     yield Static("", id="diff", markup=False)
 
     @property

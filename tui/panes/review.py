@@ -13,12 +13,12 @@ from textual.widgets import Static
 
 from safedl.review import DROP, KEEP, Decision, Suspect
 from safedl.text import one_line
-from tui.panes.details import Scroll
 from tui.panes.takeout import ask_for_export
 from tui.services import review as service
 from tui.services.review import Notebook, Scan
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Box, Pane
+from tui.widgets.scroll import Scroll
 from tui.widgets.suspects import About, SuspectGrid, verdict_text
 
 if TYPE_CHECKING:

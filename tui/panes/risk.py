@@ -8,7 +8,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -22,6 +22,7 @@ from tui.services.times import local
 from tui.widgets.lines import Lines
 from tui.widgets.matrix import LEVELS, Matrix, badge, cell_of
 from tui.widgets.pane import Box
+from tui.widgets.scroll import Scroll
 from tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Reader(ModalScreen[None]):
     DEFAULT_CSS = """
     Reader { align: center middle; }
     Reader Box { width: 96%; height: 96%; background: $surface; }
-    Reader VerticalScroll { height: 1fr; }
+    Reader Scroll { height: 1fr; }
     """
 
     def __init__(self, title: str, text: str) -> None:
@@ -56,7 +57,7 @@ class Reader(ModalScreen[None]):
         """Lay out the document."""
         box = Box(title=self.heading)
         box.title(self.heading, "esc closes")
-        with box, VerticalScroll(can_focus=True):
+        with box, Scroll():
             yield Static(Markdown(printable(self.text), hyperlinks=False))
 
 
@@ -123,7 +124,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
                         lambda a: a.attack,
                         id="ranking",
                     )
-                with Box(title="Why", id="why-box"), VerticalScroll(can_focus=True):
+                with Box(title="Why", id="why-box"), Scroll():
                     yield Static("", id="why", markup=False)
 
     @property

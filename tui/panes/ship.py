@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from safedl.decision.answers import Answer
@@ -24,6 +23,7 @@ from tui.widgets.fillin import FillIn, Line, Values, ask_path
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Option, Picker
 from tui.widgets.pane import Box, Pane
+from tui.widgets.scroll import Scroll
 from tui.widgets.table import Column, Table
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         with Box(title="Deployment checklist", id="checklist-box"):
             yield Table(columns, key=lambda i: i.id, id="checklist")
             yield Static("", id="problem", markup=False)
-        with Box(title="", id="item-box"), VerticalScroll(can_focus=True):
+        with Box(title="", id="item-box"), Scroll():
             yield Static("", id="item", markup=False)
 
     @property

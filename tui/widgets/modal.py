@@ -10,7 +10,6 @@ from rich.text import Text
 from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
@@ -18,6 +17,7 @@ from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, su
 from safedl.text import printable
 from tui.widgets.lines import Lines
 from tui.widgets.pane import Box
+from tui.widgets.scroll import Scroll
 
 if TYPE_CHECKING:
     from tui.app import SafedlApp
@@ -53,7 +53,7 @@ class Dialog(ModalScreen[str | None]):
         keys.append("[y]", style="bold").append(" copy this text   ").append("[esc]", style="bold")
         keys.append(f" {self.safe}")
         with Box(title=self.heading, classes="dialog"):
-            with VerticalScroll(classes="dialog-body", can_focus=True):
+            with Scroll(classes="dialog-body"):
                 yield Static(self.body, markup=False)
             yield Static(keys, classes="dialog-keys")
 
