@@ -16,7 +16,7 @@ from tui.app import SafedlApp
 from tui.panes.defenses import DefensesPane
 from tui.services import plan_cost
 from tui.services.defending import Recommended, defending, differences
-from tui.services.drafts import Draft
+from tui.services.drafts import Draft, choose
 from tui.services.plan_cost import Cost, History
 from tui.services.questionnaire import ASKED, NewProfile
 
@@ -182,6 +182,21 @@ async def test_a_profile_without_attacks_says_what_to_do(workspace: Workspace) -
         await until(lambda: "reading" not in pane.status and not app.query("Toast"))
         await pilot.pause()
         await golden(app, "defenses_empty")
+
+
+async def test_a_profile_that_cannot_be_read_shows_nothing_of_another_one(workspace: Workspace) -> None:
+    save(workspace.root)
+    (workspace.root / "profiles" / "broken.yaml").write_text("name: [broken\n")
+    async with app_on(workspace) as (app, pilot):
+        choose(app, "small")
+        await opened(app, pilot)
+        await until(lambda: "· parameters" in screen_text(app))
+        choose(app, "broken")
+        await opened(app, pilot)
+        await until(lambda: "This profile cannot be read" in screen_text(app))
+        text = screen_text(app)
+        assert "cannot be read" in text and "names no attack" not in text
+        assert "label_flipping" not in text and "· parameters" not in text and "★" not in text
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -26,6 +26,7 @@ from tui.widgets.pane import Box
 from tui.widgets.picks import Pick, Picks
 
 EMPTY = "This profile names no attack: press 1 and choose threats or attacks first."
+UNREADABLE = "This profile cannot be read: press 1, then e opens your editor."
 
 
 class DefensesPane(EditingPane):
@@ -130,7 +131,7 @@ plan."""
         """Show everything anew."""
         draft = self.draft
         attacks = self.picks("attacks")
-        attacks.empty = "none" if draft.document or not draft.broken else "the profile cannot be read"
+        attacks.empty = "cannot be read" if draft.broken else "none"
         attacks.show([self._attack_line(name) for name in drafts.attacks_of(draft)])
         self.query_one("#attacks-box", Box).title(f"Attacks of {draft.name}")
         self._paint_defenses()
@@ -151,7 +152,10 @@ plan."""
         picks = self.picks("defenses")
         if not self.attack:
             picks.show([])
-            self.query_one("#changed", Static).update(Text(EMPTY))
+            for box, title in (("defenses", "Defenses"), ("params", "Parameters"), ("changed", "What to do")):
+                self.query_one(f"#{box}-box", Box).title(title)  # another profile's stand there else
+            self._paint_form()
+            self.query_one("#changed", Static).update(Text(UNREADABLE if self.draft.broken else EMPTY))
             self.status = self._sentence()
             return
         now, advised = self._now(), self._advised(self.attack)
