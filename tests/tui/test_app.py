@@ -16,6 +16,7 @@ from tui.panes.scan import ask_for_scan
 from tui.services import runs
 from tui.services.persist import Memory
 from tui.widgets.help import Help, keys_of
+from tui.widgets.logview import LogView
 from tui.widgets.modal import Choice, Dialog
 
 
@@ -126,6 +127,21 @@ async def test_the_focus_comes_back_after_the_terminal_was_too_small(workspace: 
         await until(lambda: "at least 60 x 16" in screen_text(app) and app.focused is not tree)
         await app.read()
         await pilot.resize_terminal(80, 24)
+        await until(lambda: app.focused is tree)
+    driver.leave()
+
+
+async def test_tab_stops_only_where_the_focus_can_be_seen(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "Nothing has run here yet" in screen_text(app) and app.focused is app.pane)
+        driver = running(workspace)
+        app.hub.look_now()
+        tree = app.main.query_one(PlanTree)
+        await until(lambda: app.focused is tree)
+        await app.read()
+        await pilot.press("tab")
+        await until(lambda: isinstance(app.focused, LogView))
+        await pilot.press("tab")
         await until(lambda: app.focused is tree)
     driver.leave()
 

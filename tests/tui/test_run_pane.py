@@ -153,6 +153,14 @@ async def test_all_experiments_can_be_looked_at_again(workspace: Workspace) -> N
     driver.leave()
 
 
+async def test_where_nothing_has_run_there_is_nothing_to_choose_or_to_zoom(workspace: Workspace) -> None:
+    async with app_on(workspace, (120, 40)) as (app, pilot):
+        await until(lambda: "⏎ run the demo" in screen_text(app))
+        assert "z zoom" not in screen_text(app)
+        await pilot.press("a")
+        await until(lambda: isinstance(app.screen, Picker) and "No experiments yet" in screen_text(app))
+
+
 async def test_names_and_log_lines_from_elsewhere_are_shown_plainly(workspace: Workspace) -> None:
     items = recorded()[:3]
     items[0] = {**items[0], "name": "x" * 200, "stages": [{**s, "label": "layer[/conv.0]"} for s in items[0]["stages"]]}

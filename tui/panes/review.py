@@ -59,12 +59,10 @@ class ReviewPane(Pane):
     DEFAULT_CSS = """
     ReviewPane #verdict-box { height: 5; }
     ReviewPane #suspects-box { height: 1fr; }
-    ReviewPane #message { height: 1fr; padding: 1 2; display: none; }
-    ReviewPane #nothing { height: 1fr; padding: 1 2; display: none; }
+    ReviewPane #message, ReviewPane #nothing { height: 1fr; padding: 1 2; display: none; }
     ReviewPane.-silent SuspectGrid, ReviewPane.-silent #about { display: none; }
-    ReviewPane.-silent #message { display: block; }
+    ReviewPane.-silent #message, ReviewPane.-empty #nothing { display: block; }
     ReviewPane.-empty Box { display: none; }
-    ReviewPane.-empty #nothing { display: block; }
     """
     HELP = """\
 What a scan suspects. Each picture has its position in the data, a score (1 is the worst), the label that it was given \
@@ -77,12 +75,10 @@ what was dropped or is undecided."""
         super().__init__(id=id)
         self.scan: Scan | None = None
         self.whole_group = False
-        self._notebooks: dict[str, Notebook] = {}
-        """By scan. All that were opened are kept: some may hold decisions that could not be written yet."""
+        self._notebooks: dict[str, Notebook] = {}  # all that were opened: some may hold decisions to be written yet
         self._wanted: str | None = None
         self._stamp: object = None  # when the decisions that are shown were written
-        self._looking = False
-        """Whether the list is being searched: a decision made meanwhile would be about another suspect than meant."""
+        self._looking = False  # whether the list is searched: a decision would be about another suspect than meant
 
     def compose(self) -> ComposeResult:
         """The verdict above, the suspects below."""
@@ -138,8 +134,12 @@ what was dropped or is undecided."""
         service.write_all(self._notebooks.values())  # nobody is there any more to be told what fails
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Offer decisions where there are suspects."""
-        return self.grid.total > 0 or action not in ("decide", "relabel", "group", "next", "choose_class")
+        """Offer decisions where there are suspects, and what concerns a scan where there is one."""
+        if action in ("decide", "relabel", "group", "next", "choose_class"):
+            return self.grid.total > 0
+        if action in ("undo", "take_home", "show_run", "copy", "open"):
+            return not self.has_class("-empty")
+        return super().check_action(action, parameters)
 
     # --- reading
 
@@ -165,6 +165,7 @@ what was dropped or is undecided."""
     def _take(self, scan: Scan | None, changes: Mapping[str, int]) -> None:
         """Show a scan; `changes` says how often each notebook had changed before the scan was read."""
         self.set_class(scan is None, "-empty")
+        self.refresh_bindings()
         if scan is None:
             self.status = "nothing has been scanned yet"
             self.call_after_refresh(self.frame.keep_focus)  # the pictures had it, and are hidden now
@@ -186,7 +187,6 @@ what was dropped or is undecided."""
         read = partial(service.read_page, self.frame.workspace, scan)
         self.grid.show(found.suspects, scan.shape, found, notebook.values, read)
         self._tell()
-        self.refresh_bindings()
 
     def _show_problem(self, error: Exception) -> None:
         """Say in place what cannot be read."""

@@ -164,7 +164,7 @@ a shows them all, also those that were started elsewhere or have ended."""
             case "new_profile":
                 return "profile" in self.frame.specs
             case _:
-                return True
+                return super().check_action(action, parameters)
 
     # --- painting
 
@@ -333,7 +333,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         def show(found: list[tuple[str, str]]) -> None:
             ordered = sorted(found, key=lambda item: item[0] not in running)
             options = [Option(f"{'▶ running' if u in running else '  ended  '}  {u}  {name}", u) for u, name in ordered]
-            self.frame.push_screen(Picker("Experiments", options), chosen)
+            self.frame.push_screen(Picker("Experiments" if options else "No experiments yet", options), chosen)
 
         def chosen(uid: str | None) -> None:
             if uid is not None:

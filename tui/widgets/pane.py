@@ -75,6 +75,7 @@ class Pane(Vertical):
         screen = self.frame.main
         if self._has_in_view(screen.focused):
             self._focused = screen.focused
+            self.can_focus = screen.focused is self  # else `tab` would stop where nothing shows the focus
         elif self._has_in_view(self._focused):
             screen.set_focus(self._focused)
         else:
@@ -88,6 +89,10 @@ class Pane(Vertical):
     def watch_status(self) -> None:
         """Pass the sentence on."""
         self.frame.show_status()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer to zoom where there are boxes."""
+        return action != "zoom" or any(self._has_in_view(box) for box in self.query(Box))
 
     def action_zoom(self) -> None:
         """Let the box with the focus fill the pane, or show all boxes again."""
