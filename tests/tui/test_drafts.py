@@ -6,9 +6,10 @@ import pytest
 
 from safedl.catalog import ATTACKS
 from safedl.errors import UsageError
+from safedl.profile.load import load
 from safedl.workspace import Workspace
-from tests.tui.conftest import app_on
-from tests.tui.test_profile import PROFILE, opened, own
+from tests.tui.conftest import app_on, screen_text, until
+from tests.tui.test_profile import PROFILE, at, opened, own
 from tui.services import drafts, settings
 from tui.services.drafts import Draft, cover
 from tui.services.questionnaire import ASKED, NewProfile
@@ -87,6 +88,40 @@ def test_undo_drops_what_is_not_valid_first(workspace: Workspace) -> None:
 def test_a_recipe_that_somebody_changed_does_not_follow_the_data_set(workspace: Workspace) -> None:
     own(workspace, "name: mine\ndataset: {name: digits}\ntraining: {epochs: 77, batch_size: 64}\n")
     assert ("training", "epochs") not in settings._follow_dataset(Draft(workspace, "mine"), "mnist")
+
+
+async def test_own_data_does_not_go_by_the_name_shape_and_recipe_of_a_built_in_set(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "dataset")
+        await pilot.press("j", "j", "enter", *"photos", "enter")
+        await until(lambda: path.read_text() != PROFILE)
+        profile = load(path)
+        assert profile.dataset is not None and (profile.dataset.name, profile.dataset.type) == ("photos", "custom")
+        assert profile.model is not None and (profile.model.input_shape, profile.model.num_classes) == (None, None)
+        assert profile.training.epochs == 10
+        await until(
+            lambda: "name             photos" in screen_text(app) and "data set      photos" in screen_text(app)
+        )
+        await pilot.press("d")
+        await until(lambda: load(path).dataset.path is None)  # type: ignore[union-attr]
+        profile = load(path)
+        assert profile.dataset is not None and (profile.dataset.name, profile.dataset.type) == ("digits", "builtin")
+
+
+def test_an_own_model_does_not_go_by_the_name_of_a_built_in_one(workspace: Workspace) -> None:
+    own(workspace)
+    (workspace.root / "net.py").write_text("def get_model(): ...\n")
+    draft = Draft(workspace, "mine")
+    form = settings.settings_of(draft, "model")
+    assert draft.change(settings.changes(draft, form, "path", "net.py", reset=False)), draft.problems
+    assert draft.profile is not None and draft.profile.model is not None
+    assert (draft.profile.model.name, draft.profile.model.type) == ("net", "custom")
+    again = settings.settings_of(draft, "model")
+    assert next(f for f in again.fields if f.name == "name").default == "net"
+    draft.change({("model", "name"): "mine"})
+    assert ("model", "name") not in settings.changes(draft, again, "path", "other.py", reset=False)
 
 
 def test_an_attack_that_is_added_again_keeps_its_parameters() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from rich.text import Text
@@ -293,7 +294,7 @@ def _about(document: dict[Any, Any], section: str) -> str:
         return "defaults" if section in ("training", "acceptance") else "missing"
     if section == "training":
         return f"{values.get('epochs', '')} epochs".lstrip() if "epochs" in values else "set"
-    return str(values.get("name", "set"))
+    return str(values.get("name") or PurePath(str(values.get("path") or "set")).stem)
 
 
 def _mark(done: bool) -> str:

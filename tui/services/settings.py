@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ SECTIONS = {
     "dataset": "data set", "model": "model", "training": "training", "acceptance": "acceptance"
 }  # fmt: skip
 """The sections that are one form each, with what they are called."""
+ANNOUNCED = {"dataset": ("input_shape", "num_classes"), "model": ("params",)}
+"""What a model's section says of a built-in data set, or of a built-in model."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ def settings_of(draft: Draft, section: str) -> Settings:
     errors = draft.problems_of((section,))
     match section:
         case "dataset":
-            fields = fields_of(DatasetSettings)
+            fields = fields_of(DatasetSettings, _called(values))
             if _builtin(values):
                 fields = [_among(f, tuple(DATASETS)) if f.name == "name" else f for f in fields]
         case "model":
             fields = [
                 _among(f, tuple(MODELS)) if f.name == "name" and _builtin(values) else f
-                for f in fields_of(ModelSettings, leave=("params",))
+                for f in fields_of(ModelSettings, _called(values), leave=("params",))
             ]
             name = str(values.get("name", "cnn"))
             if name in MODELS:
@@ -73,7 +76,9 @@ def changes(draft: Draft, settings: Settings, name: str, value: Any, *, reset: b
     """Return what has to change in the document for a field to have a value, or its default again (`reset`)."""
     path = (*settings.path, *name.split("."))
     wanted: dict[tuple[str, ...], Any] = {path: REMOVED if reset else value}
-    if settings.path == ("model",) and name == "name":
+    if name == "path" and settings.path in (("dataset",), ("model",)):
+        wanted |= _follow_path(draft, settings.path[0], None if reset else value)
+    elif settings.path == ("model",) and name == "name":
         wanted["model", "params"] = REMOVED
     elif path == ("dataset", "name") and value in DATASETS:
         wanted |= _follow_dataset(draft, DATASETS[value].name)
@@ -82,6 +87,24 @@ def changes(draft: Draft, settings: Settings, name: str, value: Any, *, reset: b
         wanted |= {(*settings.path, old): REMOVED for old, today in aliases.items() if today == name}
         if reset and len(found(draft.document, settings.path) or ()) <= 1:
             return {settings.path: {}}  # the entry is what makes the attack run
+    return wanted
+
+
+def _follow_path(draft: Draft, section: str, path: Any) -> dict[tuple[str, ...], Any]:
+    """Let name and type follow where own data or an own model lie: results must not stand under a built-in name.
+
+    What was announced of the built-in data set (shape, classes, recipe) is not true of own data.
+    """
+    given, known = section_of(draft.document, section), DATASETS if section == "dataset" else MODELS
+    unnamed = "" if given.get("path") else "digits" if section == "dataset" else "cnn"
+    built_in = str(given.get("name", unnamed)) in known
+    if not path:
+        return {(section, "type"): "builtin"} if built_in or "name" not in given else {}
+    wanted: dict[tuple[str, ...], Any] = {(section, "type"): "custom"}
+    if built_in:
+        wanted[section, "name"] = REMOVED
+        wanted |= {("model", key): REMOVED for key in ANNOUNCED[section]}
+        wanted |= _recipe(draft, DatasetSettings(name="own", type="custom")) if section == "dataset" else {}
     return wanted
 
 
@@ -94,11 +117,15 @@ def _follow_dataset(draft: Draft, name: str) -> dict[tuple[str, ...], Any]:
         wanted["model", "input_shape"] = list(spec.shape)
     if "num_classes" in model:
         wanted["model", "num_classes"] = spec.num_classes
+    return wanted | _recipe(draft, DatasetSettings(name=name))
+
+
+def _recipe(draft: Draft, dataset: DatasetSettings) -> dict[tuple[str, ...], Any]:
+    """Let what nobody has changed of the recipe follow the data set."""
     before = recipe_for(_dataset(draft.document)).model_dump(mode="json")
-    after = recipe_for(DatasetSettings(name=name)).model_dump(mode="json")
+    after = recipe_for(dataset).model_dump(mode="json")
     given = section_of(draft.document, "training")
-    wanted |= {("training", k): after[k] for k, v in given.items() if k in after and v == before[k]}
-    return wanted
+    return {("training", k): after[k] for k, v in given.items() if k in after and v == before[k]}
 
 
 def _attack_at(path: tuple[str, ...]) -> str:
@@ -114,6 +141,11 @@ def _dataset(document: Mapping[Any, Any]) -> DatasetSettings | None:
 
 def _builtin(values: Mapping[str, Any]) -> bool:
     return values.get("type", "builtin") == "builtin" and not values.get("path")
+
+
+def _called(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return the name that own data, or an own model, has without one: its file's."""
+    return {"name": PurePath(str(values["path"])).stem} if values.get("path") else {}
 
 
 def _among(field: Field, names: tuple[str, ...]) -> Field:
