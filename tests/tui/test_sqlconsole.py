@@ -67,7 +67,7 @@ async def test_an_error_leaves_no_rows_of_an_earlier_query_and_the_editor_can_be
         assert not console.rows.count and console.answered is None
         await until(lambda: "defense_results" in screen_text(app))
         await pilot.press("f4")
-        assert console.editor.text == "" and "F4 clears" in message(console)
+        assert console.editor.text == "" and "ctrl+z brings it back" in message(console)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -155,6 +155,21 @@ async def test_what_is_typed_and_not_run_is_there_at_the_next_start(filled: Work
         await pilot.press(*"half a query", "ctrl+q")
     async with app_on(filled) as (app, pilot):
         assert (await console_of(app, pilot)).editor.text == "half a query"
+
+
+async def test_an_empty_query_is_none_of_the_earlier_ones_and_what_was_emptied_comes_back(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        await ask(console, pilot, "SELECT 11", "1 row ·")
+        await pilot.press("f4", *"SELECT 12", "f4")
+        await until(lambda: not console.editor.text and "ctrl+z brings it back" in message(console))
+        await pilot.press("ctrl+j")
+        await until(lambda: "✗ an empty query" in message(console))
+        assert app.memory.get("sql history", []) == ["SELECT 11"]
+        await pilot.press("ctrl+z")
+        await until(lambda: console.editor.text == "SELECT 12")
+        await pilot.press("f2", "enter")
+        await until(lambda: console.editor.text == "SELECT 11")
 
 
 async def test_named_queries(filled: Workspace) -> None:

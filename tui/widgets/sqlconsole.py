@@ -163,8 +163,8 @@ class SqlConsole(Box):
 
     def _remember(self, text: str) -> None:
         memory = self.frame.memory
-        past = [q for q in memory.get("sql history", []) if isinstance(q, str) and q != text]
-        memory.set("sql history", [*past, text][-REMEMBERED:])
+        past = [q for q in memory.get("sql history", []) if isinstance(q, str) and q.strip() and q != text]
+        memory.set("sql history", [*past, *([text] if text else [])][-REMEMBERED:])
 
     def action_history(self) -> None:
         """Pick an earlier query."""
@@ -200,8 +200,10 @@ class SqlConsole(Box):
         self.frame.push_screen(Picker(title, options), chosen)
 
     def _write(self, text: str) -> None:
-        self.editor.load_text(text)
-        self._tell("ctrl+j runs it" if text else KEYS)
+        editor, before = self.editor, self.editor.text
+        editor.replace(text, (0, 0), editor.document.end)  # so that it can be taken back
+        editor.move_cursor((0, 0))
+        self._tell("ctrl+j runs it" if text else "ctrl+z brings it back" if before else KEYS)
 
     # --- keys
 
