@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from textual.pilot import Pilot
 
+from safedl.events import event
+from safedl.store.recorder import Recorder
 from safedl.workspace import Workspace
 from tests.conclusions.measured import METRICS, PROFILE, ran
 from tests.store.samples import Workplace
@@ -171,6 +173,31 @@ async def test_plots(filled: Workspace) -> None:
         await until(lambda: "loss" in screen_text(app) and "step 1" in screen_text(app))
         await pilot.press("v")
         await until(lambda: "A undefended" in screen_text(app) and "ASR" in screen_text(app))
+
+
+async def test_the_key_of_curves_is_offered_with_curves_and_they_grow(filled: Workspace) -> None:
+    async with app_on(filled, (120, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await until(lambda: "t transpose" in screen_text(app))
+        assert "c next curve" not in screen_text(app)
+        await pilot.press("v")
+        await until(lambda: "c next curve" in screen_text(app) and "step 1" in screen_text(app))
+        uid = pane.grid.runs[0].record.uid
+        Recorder(filled.db).apply([event("metric", uid, name="loss", step=7, value=0.5)])
+        await pilot.press("f5")
+        await until(lambda: "step 7" in screen_text(app))
+
+
+async def test_what_is_not_shown_is_not_exported(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await pilot.press("r")
+        await until(lambda: pane.shows_rankings)
+        await pilot.press("E")
+        await until(lambda: "E exports the marked runs" in screen_text(app))
+        assert len(app.screen_stack) == 1
 
 
 async def test_enter_opens_the_run_under_the_cursor(filled: Workspace) -> None:

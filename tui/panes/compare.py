@@ -129,6 +129,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         )
 
     def _take_runs(self, runs: list[Compared]) -> None:
+        self.query_one(PlotBox).forget_curves()
         self.grid.show_runs(runs)
         self._take()
 
@@ -224,7 +225,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the keys that mean something for what is shown."""
         if action in ("baseline", "transpose", "drop", "curve"):
-            return not self.shows_rankings
+            return not self.shows_rankings and (action != "curve" or self.query_one(PlotBox).kind == "curves")
         return action != "mark" or self.shows_rankings
 
     def action_baseline(self) -> None:
@@ -248,6 +249,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def action_plot(self) -> None:
         """Show the next kind of plot."""
         self.query_one(PlotBox).next_kind()
+        self.refresh_bindings()
 
     def action_curve(self) -> None:
         """Show the next curve."""
@@ -311,8 +313,10 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         """Write the table, or the query's rows if the focus is there."""
         if self.screen.focused in (self.console.rows, self.console.editor):
             self.console.export(self._save)
-        elif self.grid.runs:
+        elif self.grid.runs and not self.shows_rankings:
             self._save("comparison", self.grid.table)
+        elif self.grid.runs:
+            self.frame.say("E exports the marked runs, which r shows; rankings: safedl compare --csv")
         else:
             self.frame.say("nothing is marked, so there is nothing to export; rankings: safedl compare --csv")
 

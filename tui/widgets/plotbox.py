@@ -66,6 +66,10 @@ class PlotBox(Box):
         self.runs, self.ranking = [], ranking
         self.draw()
 
+    def forget_curves(self) -> None:
+        """Read curves anew when they are drawn next: those of a run that goes on have grown."""
+        self._curves = {}
+
     def next_kind(self) -> None:
         """Show another kind of plot."""
         self.kind = KINDS[(KINDS.index(self.kind) + 1) % len(KINDS)]
