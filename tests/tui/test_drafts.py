@@ -13,6 +13,7 @@ from tests.tui.test_profile import PROFILE, at, opened, own
 from tui.services import drafts, settings
 from tui.services.drafts import Draft, cover
 from tui.services.questionnaire import ASKED, NewProfile
+from tui.widgets.form import Form
 
 
 def test_a_threat_given_as_text_stays_one(workspace: Workspace) -> None:
@@ -108,6 +109,21 @@ async def test_own_data_does_not_go_by_the_name_shape_and_recipe_of_a_built_in_s
         await until(lambda: load(path).dataset.path is None)  # type: ignore[union-attr]
         profile = load(path)
         assert profile.dataset is not None and (profile.dataset.name, profile.dataset.type) == ("digits", "builtin")
+
+
+async def test_a_number_that_is_looked_at_and_taken_is_the_same(workspace: Workspace) -> None:
+    path = own(workspace, PROFILE.replace("0.002", "0.0313725490196"))
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "training")
+        form = pane.query_one(Form)
+        form.lines.cursor = next(i for i, (f, _) in enumerate(form.lines.rows) if f.name == "learning_rate")
+        await pilot.press("enter")
+        await until(lambda: form.editing)
+        await pilot.press("enter")
+        await until(lambda: not form.editing)
+        await pilot.pause()
+        assert load(path).training.learning_rate == 0.0313725490196
 
 
 def test_an_own_model_does_not_go_by_the_name_of_a_built_in_one(workspace: Workspace) -> None:

@@ -91,7 +91,7 @@ def fields_of(
 
 
 def value_text(value: Any) -> str:
-    """Return a value as it is shown and typed."""
+    """Return a value as it is shown."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -99,6 +99,12 @@ def value_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return json.dumps(value) if isinstance(value, list | tuple | dict) else str(value)
+
+
+def typed_text(value: Any) -> str:
+    """Return a value as it is typed: whole, where what is shown is rounded."""
+    shown = value_text(value)
+    return shown if not isinstance(value, float) or float(shown) == value else repr(value)
 
 
 class FieldLines(Lines):
@@ -294,7 +300,7 @@ class Form(Vertical):
         entry, lines = self.query_one(Entry), self.lines
         self._entered = field
         value = lines.values.get(field.name)
-        entry.value = "" if value is None else value_text(value)
+        entry.value = "" if value is None else typed_text(value)
         entry.styles.offset = (lines.indent, lines.cursor - lines.scroll_offset.y)
         entry.styles.width = max(8, lines.size.width - lines.indent)
         entry.add_class("-open")
