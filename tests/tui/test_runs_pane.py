@@ -17,7 +17,7 @@ from tui.panes.runs import RunsPane
 from tui.services import runs as service
 from tui.widgets.filter import FilterBar
 from tui.widgets.modal import Dialog
-from tui.widgets.runtable import shortened
+from tui.widgets.runtable import RunTable, shortened
 
 REPORT = """\
 # A report
@@ -149,6 +149,12 @@ def test_a_long_name_is_cut_where_it_still_tells_runs_apart() -> None:
     for cells in (22, 25, 40):
         short = [shortened(text, cells) for text in bounds]
         assert len({*short}) == len(bounds) and all(len(text) <= cells for text in short)
+
+
+def test_in_the_smallest_terminal_names_get_the_room_of_the_data() -> None:
+    table = RunTable(set(), lambda: 0.0, id="runs")
+    assert "attack / defense" in table.head(58).plain and "data" not in table.head(58).plain
+    assert " data " in table.head(78).plain
 
 
 async def test_filter_order_and_marks_are_remembered(filled: Workspace) -> None:

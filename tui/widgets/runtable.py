@@ -31,7 +31,7 @@ class RunTable(Table["RunRow"]):
             Column("when", 6, lambda r: _when(r.record.created_at, clock())),
             Column("attack / defense", 0, _what, fit=shortened),
             Column("kind", 8, lambda r: r.record.kind, least=110),
-            Column("data", 7, lambda r: r.record.dataset, wide=14),
+            Column("data", 7, lambda r: r.record.dataset, wide=14, least=70),
             Column("model", 10, lambda r: r.record.model, least=100),
             Column("seed", 4, lambda r: r.record.seed, right=True, least=100),
             Column("acc", 5, lambda r: _share(r, "clean_accuracy"), right=True),
