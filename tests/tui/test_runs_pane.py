@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from pathlib import Path
 
@@ -120,7 +121,38 @@ async def test_a_filter_that_a_single_run_has_put_aside_comes_back(filled: Works
         await until(lambda: len(shown(app)) == 5 and "Runs · all" in screen_text(app))
         await pilot.press("7", "5")
         await until(lambda: shown(app) == ["attack", "base"] and "Runs · acc>0.98" in screen_text(app))
-        assert app.memory.get("runs filter", "") == "acc>0.98"
+        assert app.memory.get(f"runs filter {filled.root}", "") == "acc>0.98"
+
+
+async def test_where_nothing_matches_keys_are_the_panes_once_the_filter_is_left(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        await pilot.press("slash", *"acc>2")
+        await until(lambda: "Nothing matches" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: app.focused is app.pane)
+        await pilot.press("4")
+        await until(lambda: app.pane is not None and app.pane.id == "run")
+        await pilot.press("5")
+        await until(lambda: app.focused is app.pane and "Runs · acc>2" in screen_text(app))
+        await pilot.press("ctrl+q")
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "Nothing matches" in screen_text(app) and app.focused is app.pane)
+        await pilot.press("escape")
+        await until(lambda: len(shown(app)) == 5 and app.main.query_one("#table").has_focus)
+
+
+async def test_another_workspace_has_a_filter_of_its_own(filled: Workspace, tmp_path: Path) -> None:
+    root = tmp_path / "other"
+    root.mkdir()
+    shutil.copytree(filled.results, root / "results")
+    shutil.copy(filled.db, root / "safedl.db")
+    (root / "app.json").write_text(json.dumps({f"runs filter {filled.root}": "acc>2"}))
+    async with app_on(Workspace.open(root, root / "safedl.db")) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
 
 
 async def test_a_state_that_is_none_is_answered_with_the_states(filled: Workspace) -> None:
@@ -268,7 +300,7 @@ def current(app: SafedlApp) -> str | None:
 @pytest.mark.parametrize("remembered", ["", "model:cnn", "model:none"])
 async def test_an_old_run_that_was_asked_for_stays(workspace: Workspace, remembered: str) -> None:
     many(workspace)
-    (workspace.root / "app.json").write_text(json.dumps({"runs filter": remembered}))
+    (workspace.root / "app.json").write_text(json.dumps({f"runs filter {workspace.root}": remembered}))
     async with app_on(workspace) as (app, pilot):
         await app.open_run("r0003")
         await until(lambda: current(app) == "r0003")

@@ -88,8 +88,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def compose(self) -> ComposeResult:
         """Filter and table above, details below."""
-        memory = self.frame.memory
-        self.filter = memory.get("runs filter", "")
+        memory, self._remembered = self.frame.memory, f"runs filter {self.frame.workspace.root}"
+        self.filter = memory.get(self._remembered, "")
         self.order = Order(memory.get("runs sort", "when"), memory.get("runs descending", True))
         with Box(title="Runs", id="list-box"):
             yield FilterBar("attack:static status:done acc>0.9 -model:cnn words", self.filter, id="filter")
@@ -104,7 +104,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def opened(self) -> None:
         """Read the runs anew, with the filter that somebody else has put aside; then dead drivers are noticed."""
-        self.table.focus()
+        self._focus_list()
         if self._put_aside and not self.filter:
             bar = self.query_one(FilterBar)
             bar.value, self.filter, self._put_aside, self._asked = self._put_aside, self._put_aside, "", None
@@ -161,6 +161,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.set_class(not page.rows, "-empty")
         if page.rows and self.has_focus:
             self.call_after_refresh(table.focus)
+        elif not page.rows and table.has_focus:  # it is hidden: the filter would take the focus, and keys for letters
+            self._focus_list()
         none = NO_MATCH + (STATES if "status:" in self.filter or "state:" in self.filter else "")
         self.query_one("#nothing", Static).update(none if page.total else NOTHING)
         if self._goes:
@@ -261,9 +263,14 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def action_back(self) -> None:
         """From the details to the list; in the list, clear the filter."""
-        if self.table.has_focus and self.filter:
+        if self.filter and (self.table.has_focus or self.has_class("-empty")):
             self.query_one(FilterBar).action_clear()
-        self.table.focus()
+        self._focus_list()
+
+    def _focus_list(self) -> None:
+        """Go to the list, or to the pane where the list is empty and hidden."""
+        self.can_focus = self.has_class("-empty")
+        (self if self.can_focus else self.table).focus()
 
     # --- the list
 
@@ -276,12 +283,12 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         if event.text.strip() == self.filter:
             return
         self.filter, self._put_aside = event.text.strip(), ""
-        self.frame.memory.set("runs filter", self.filter)
+        self.frame.memory.set(self._remembered, self.filter)
         self._begin_anew()
 
     def on_filter_bar_left(self) -> None:
         """Go back to the list."""
-        self.table.focus()
+        self._focus_list()
 
     def action_sort(self) -> None:
         """Choose what orders the list."""
