@@ -87,6 +87,17 @@ def test_the_log_tells_the_time_of_the_place_as_the_list_of_runs_does(monkeypatc
     assert state_after(2).log[0].startswith("22:41:53 demo")
 
 
+def test_the_names_of_bounds_can_be_told_apart_in_the_log() -> None:
+    begin, *_ = recorded()
+    ids = [f"learned_trigger/random_removal:{d}@0" for d in ("activation_clustering", "anomaly_detection")]
+    stages = [{**stage, "id": id} for stage, id in zip(begin["stages"], ids, strict=False)]
+    state = ExperimentState(UID)
+    state.apply({**begin, "stages": stages})
+    for stage in stages:
+        state.apply(events.event("run", stage["uid"], status="running"))
+    assert [line[9:].split()[0][-9:] for line in list(state.log)[1:]] == ["lustering", "detection"]
+
+
 def test_a_driver_that_died_leaves_interrupted_stages() -> None:
     state = state_after(20)
     state.alive = False

@@ -89,8 +89,7 @@ class ExperimentState:
         line = _line(item)
         if line is not None:
             name = one_line(stage.id.removesuffix(self._seed) if stage else self.name)
-            name = name if len(name) <= NAME else f"{name[: NAME - 1]}…"
-            self.log.append(f"{_time_of_day(item)} {name:<{NAME}} {line}")
+            self.log.append(f"{_time_of_day(item)} {shortened(name, NAME):<{NAME}} {line}")
             self.logged += 1
 
     def _apply_experiment(self, item: Event, at: float) -> None:
@@ -152,6 +151,19 @@ def _apply_to_stage(stage: StageState, kind: str, item: Event, at: float) -> Non
         stage.curves.setdefault(item["name"], []).append((item["step"], item["value"]))
     elif kind == "result":
         stage.metrics = item["metrics"]
+
+
+def shortened(name: str, cells: int) -> str:
+    """Return `attack/defense (detector)` in so many cells: the attack gives way first, then the middle of the rest."""
+    if len(name) <= cells:
+        return name
+    attack, slash, rest = name.partition("/")
+    if not slash:
+        attack, rest = "", name
+    attack = f"{attack[: max(4, cells - len(rest) - 2)]}…/" if slash else ""
+    room = cells - len(attack)
+    first = max(0, room - 1) // 2
+    return attack + (rest if len(rest) <= room else f"{rest[:first]}…{rest[first + 1 - room :]}")
 
 
 def _line(item: Event) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from tui.services.follow import SCAN
+from tui.services.follow import SCAN, shortened
 from tui.states import look
 from tui.widgets.table import Column, Table
 
@@ -41,19 +41,6 @@ class RunTable(Table["RunRow"]):
             Column("state", 9, _state, wide=13),
         ]
         super().__init__(columns, key=lambda r: r.record.uid, marked=marked, id=id)
-
-
-def shortened(name: str, cells: int) -> str:
-    """Return `attack/defense (detector)` in so many cells: the attack gives way first, then the middle of the rest."""
-    if len(name) <= cells:
-        return name
-    attack, slash, rest = name.partition("/")
-    if not slash:
-        attack, rest = "", name
-    attack = f"{attack[: max(4, cells - len(rest) - 2)]}…/" if slash else ""
-    room = cells - len(attack)
-    first = max(0, room - 1) // 2
-    return attack + (rest if len(rest) <= room else f"{rest[:first]}…{rest[first + 1 - room :]}")
 
 
 def _when(created_at: str, now: float) -> str:
