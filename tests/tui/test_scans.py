@@ -224,3 +224,16 @@ async def test_news_wait_until_nobody_is_asked_anything(scanned: Workspace, monk
         assert isinstance(app.screen, FillIn) and app.screen.query_one("#line-data", Field).value == "abc"
         await pilot.press("escape")
         await until(lambda: isinstance(app.screen, Dialog) and "no space" in screen_text(app))
+
+
+async def test_what_was_scanned_in_another_workspace_is_not_offered_here(workspace: Workspace) -> None:
+    written = {"data": "photos", "trusted": "known", "model": "", "weights": ""}
+    async with app_on(workspace) as (app, pilot):
+        app.memory.set("scan /elsewhere", written)
+        for value in ("", "photos"):
+            await pilot.press("ctrl+n")
+            await until(lambda: isinstance(app.screen, FillIn) and app.screen.query("#line-data"))
+            assert app.screen.query_one("#line-data", Field).value == value
+            await pilot.press("escape")
+            await until(lambda: len(app.screen_stack) == 1)
+            app.memory.set(f"scan {workspace.root}", written)

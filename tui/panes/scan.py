@@ -26,7 +26,8 @@ def ask_for_scan(app: SafedlApp) -> None:
         "model": ("Model", f"{', '.join(MODELS)}, or a module.py; may be empty"),
         "weights": ("Its weights", "a file; empty: it is trained on the data"),
     }
-    written = app.memory.get("scan", {})
+    remembered = f"scan {app.workspace.root}"
+    written = app.memory.get(remembered, {})
     lines = [Line(name, label, written.get(name, ""), example) for name, (label, example) in examples.items()]
 
     async def taken(values: Values | None) -> None:
@@ -34,7 +35,7 @@ def ask_for_scan(app: SafedlApp) -> None:
             return
         from tui.panes.run import RunPane
 
-        app.memory.set("scan", dict(values))
+        app.memory.set(remembered, dict(values))
         await app.action_go("run")
         app.main.query_one(RunPane).start_scan(_expanded(values))
 
