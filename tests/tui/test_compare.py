@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 from textual.pilot import Pilot
 
 from safedl.events import event
@@ -187,6 +189,30 @@ async def test_the_key_of_curves_is_offered_with_curves_and_they_grow(filled: Wo
         Recorder(filled.db).apply([event("metric", uid, name="loss", step=7, value=0.5)])
         await pilot.press("f5")
         await until(lambda: "step 7" in screen_text(app))
+
+
+async def test_a_plane_that_comes_late_takes_the_place_of_no_other_plot(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly(*_: object) -> Text:
+        begun.set()
+        assert go_on.wait(20)
+        return Text("THE PLANE")
+
+    monkeypatch.setattr("tui.services.plots.scatter", slowly)
+    async with app_on(filled, (120, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        await pilot.press("v", "v")
+        await until(begun.is_set)
+        await pilot.press("v")
+        await until(lambda: "█" in screen_text(app))
+        go_on.set()
+        await until(lambda: not any(worker.is_running for worker in app.workers if worker.group == "plane"))
+        await pilot.pause()
+        assert "THE PLANE" not in screen_text(app) and "█" in screen_text(app)
 
 
 async def test_what_is_not_shown_is_not_exported(filled: Workspace) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Static
 
@@ -141,4 +142,9 @@ class PlotBox(Box):
         points = [Point(name, x, y) for name, x, y in pairs if x is not None and y is not None]
         self.title(f"clean accuracy × {label}", "v kind")
         question = partial(plots.scatter, points, "clean accuracy", label, width, height)
-        self.frame.ask(self, "plane", question, text.update, "draw the plot")
+
+        def take(drawn: Text) -> None:
+            if self.kind == "plane" and self.runs:  # else another plot has come meanwhile
+                text.update(drawn)
+
+        self.frame.ask(self, "plane", question, take, "draw the plot")
