@@ -184,7 +184,7 @@ async def test_the_log_can_be_searched(workspace: Workspace) -> None:
         log = app.main.query_one("#log", LogView)
         await until(lambda: log.count > 20)
         await pilot.press("slash", *"bbd2842", "enter")
-        await until(lambda: log.has_focus and "bbd2842" in screen_text(app))
+        await until(lambda: log.has_focus and "'bbd2842' is in 1 line · n next" in screen_text(app))
         assert log.look_for("BBD2842") == 1
         assert log.look_for("nowhere") == 0
 

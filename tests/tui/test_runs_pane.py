@@ -145,6 +145,16 @@ async def test_where_nothing_matches_keys_are_the_panes_once_the_filter_is_left(
         await until(lambda: len(shown(app)) == 5 and app.main.query_one("#table").has_focus)
 
 
+async def test_a_run_that_a_dead_driver_left_is_told_with_what_to_do(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    work.begin(experiment(), [run("base")])
+    work.recorder.close()
+    async with app_on(workspace, (120, 40)) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: "1 run was left unfinished by a driver" in screen_text(app))
+        assert "r goes on" in screen_text(app)
+
+
 async def test_another_workspace_has_a_filter_of_its_own(filled: Workspace, tmp_path: Path) -> None:
     root = tmp_path / "other"
     root.mkdir()

@@ -212,7 +212,7 @@ plan."""
         else:
             found = plan_cost.cost(profile, self.history)
             known = f"about {duration(found.seconds)}" if found.to_run > found.unknown else ""
-            parts = [f"{found.to_run} runs to do"]
+            parts = [f"{found.to_run} run{'s' * (found.to_run != 1)} to do"]
             parts += [f"{found.done} done before"] if found.done else []
             parts += [known] if known else []
             parts += [f"{found.unknown} of unknown length"] if found.unknown else []

@@ -300,7 +300,7 @@ a shows them all, also those that were started elsewhere or have ended."""
         """Show where the text occurs."""
         found = self.query_one("#log", LogView).look_for(event.text)
         if event.text:
-            self.status = f"'{event.text}' is in {found} lines · n next, N previous"
+            self.status = f"'{event.text}' is in {found} line{'s' * (found != 1)} · n next, N previous"
         else:
             self._painted = ()
             self.tick()

@@ -117,7 +117,8 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
         def recovered(uids: list[str]) -> None:
             if uids:
-                self.frame.say(f"{len(uids)} runs were left unfinished by their driver: interrupted now")
+                left = "1 run was" if len(uids) == 1 else f"{len(uids)} runs were"
+                self.frame.say(f"{left} left unfinished by a driver that died: interrupted now, r goes on")
                 self.action_reload()
 
         self.frame.ask(
