@@ -17,7 +17,7 @@ from tui.services import runs
 from tui.services.persist import Memory
 from tui.widgets.help import Help, keys_of
 from tui.widgets.logview import LogView
-from tui.widgets.modal import Choice, Dialog
+from tui.widgets.modal import Choice, Dialog, Option, Picker
 
 
 def running(workspace: Workspace) -> FakeDriver:
@@ -66,6 +66,19 @@ async def test_help_can_be_searched_and_does_what_it_says(workspace: Workspace) 
         await until(lambda: "Go to Run" in screen_text(app) and "Sort" not in screen_text(app))
         await pilot.press("enter")
         await until(lambda: "[4 Run]" in screen_text(app))
+
+
+async def test_what_begins_with_what_is_typed_comes_first(workspace: Workspace) -> None:
+    async with app_on(workspace) as (app, pilot):
+        chosen: list[str | None] = []
+        app.push_screen(
+            Picker("Run", [Option(f"{n}   yours", n) for n in ("my-digits", "digits_b", "digits")]), chosen.append
+        )
+        await until(lambda: isinstance(app.screen, Picker))
+        await pilot.press(*"digits")
+        await until(lambda: "my-digits" in screen_text(app).split("digits_b")[1])
+        await pilot.press("enter")
+        assert chosen == ["digits_b"]
 
 
 async def test_all_keys_are_commands_of_the_palette(workspace: Workspace) -> None:

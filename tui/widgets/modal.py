@@ -138,7 +138,8 @@ class Picker(ModalScreen[str | None]):
         """Narrow the list to lines with all the words."""
         words = event.value.lower().split()
         lines = self.query_one(OptionLines)
-        lines.options = [o for o in self.all if all(word in o.text.lower() for word in words)]
+        found = [o for o in self.all if all(word in o.text.lower() for word in words)]
+        lines.options = sorted(found, key=lambda o: not o.text.lower().startswith(event.value.lower()))
         lines.changed()
         self.query_one(Box).title(self.heading, "" if lines.options else "nothing matches")
 
