@@ -367,21 +367,24 @@ class SafedlApp(App[None]):
         self.memory.set("theme", name)
 
     async def action_quit(self) -> None:
-        """Leave; ask first while something runs."""
+        """Leave; ask first while something runs, or is being started and would run then."""
+        from tui.panes.start import StartMixin
         from tui.widgets.modal import Choice, Dialog
 
-        if not self.hub.running:
+        starting = [pane.starting for pane in self.main.query(StartMixin) if pane.starting]
+        if not self.hub.running and not starting:
             self._leave(None)
             return
         names = [self.hub.experiments[uid] for uid in sorted(self.hub.running) if uid in self.hub.experiments]
-        lines = [f"{s.name or s.uid}: {s.finished} of {len(s.stages)} stages" for s in names]
+        lines = [f"{s.name or s.uid}: {s.finished} of {len(s.stages)} stages" for s in names] + starting
         choices = (Choice("d", "detach: leave, everything keeps running", "detach"),
                    Choice("s", "stop: ask all to stop, and leave", "stop"))  # fmt: skip
-        heading = f"{len(lines)} experiment{'s' * (len(lines) != 1)} running"
+        heading = f"{len(lines)} experiment{'s' * (len(lines) != 1)} {'running or starting' if starting else 'running'}"
         self.push_screen(Dialog(heading, "\n".join(lines), choices, safe="stay"), self._quit_as_chosen)
 
     def _quit_as_chosen(self, choice: str | None) -> None:
         def stop() -> None:
+            self.workspace.stop_starting()
             for uid in self.hub.running:
                 self.workspace.cancel(uid)
 

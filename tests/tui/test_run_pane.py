@@ -306,6 +306,22 @@ async def test_a_start_that_takes_long_says_so_and_can_be_cancelled(
         assert not workspace.experiments() and not workspace.stop_starting()
 
 
+async def test_leaving_asks_what_becomes_of_what_is_being_started(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "_command", lambda *_: [sys.executable, "-c", "import time; time.sleep(60)"])
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "⏎ run the demo" in screen_text(app))
+        await pilot.press("enter")
+        await until(lambda: desk._STARTING)
+        (driver,) = desk._STARTING.values()
+        await pilot.press("ctrl+q")
+        await until(lambda: isinstance(app.screen, Dialog) and "1 experiment running or starting" in screen_text(app))
+        assert "starting digits" in screen_text(app)
+        await pilot.press("s")
+        await until(lambda: not app.is_running and driver.poll() is not None)
+
+
 async def test_an_experiment_that_is_shown_anew_is_followed(workspace: Workspace) -> None:
     driver = FakeDriver(workspace, recorded())
     driver.say(60)

@@ -327,7 +327,9 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
                 export.write_rows(path, columns, rows)
                 return len(rows)
 
-            self.frame.ask(self, "export", work, lambda n: self.frame.say(f"{n} row{'s' * (n != 1)}: {path}"), "write the file")
+            self.frame.ask(
+                self, "export", work, lambda n: self.frame.say(f"{n} row{'s' * (n != 1)}: {path}"), "write the file"
+            )
 
         suggested = self.frame.workspace.root / f"{name}.csv"
         ask_path(self.frame, "Export as .csv or .json", suggested, export.objection, write)
