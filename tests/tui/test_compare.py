@@ -95,6 +95,19 @@ async def test_marked_runs_side_by_side(filled: Workspace, size: tuple[int, int]
         await golden(app, "compare_marked")
 
 
+async def test_runs_that_differ_in_their_seed_alone_are_told_apart(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    ran(work, seeds=[0, 1])
+    work.recorder.close()
+    async with app_on(workspace) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        line = next(x for x in pane.rankings.lines if x.entry and x.entry.defense == "activation_clustering")
+        app.marked.update(line.runs)
+        await pilot.press("r")
+        await until(lambda: len(pane.grid.runs) == 2 and "@1" in screen_text(app).splitlines()[2])
+        assert "@0" in screen_text(app).splitlines()[2]
+
+
 async def test_changes_and_stars_are_those_of_the_figures(filled: Workspace) -> None:
     async with app_on(filled, (160, 40)) as (app, pilot):
         pane = await open_pane(app, pilot)

@@ -8,6 +8,7 @@ from textual.app import App, ComposeResult
 from tests.store.samples import run
 from tui.services.comparison import Compared, best_of, direction, labels, metrics_of
 from tui.services.plots import Point, Value, bars, scatter
+from tui.widgets.chart import Curve, draw
 from tui.widgets.grid import Grid
 
 
@@ -63,6 +64,14 @@ def test_bars_are_as_long_as_their_values() -> None:
     assert "not measured" in missing and "█" not in negative and negative.endswith("-0.200")
     larger = bars([Value("a", 40.0), Value("b", 10.0)], 60).plain.split("\n")
     assert larger[0].count("█") == 4 * larger[1].count("█")
+
+
+def test_names_that_differ_in_their_ends_differ_in_small_plots_too() -> None:
+    names = ["jpeg_preprocessing @0", "jpeg_preprocessing @1"]
+    left, right = (line.split(" ")[1][:2] for line in bars([Value(n, 0.5) for n in names], 33).plain.split("\n"))
+    assert (left, right) == ("@0", "@1")
+    legend = draw([Curve(n, [(0, 0.0), (9, 1.0)]) for n in names], 51, 5)[0].plain
+    assert "@0" in legend and "@1" in legend and len(legend) == 51
 
 
 def test_points_lie_where_their_values_say() -> None:

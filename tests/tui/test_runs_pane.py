@@ -16,7 +16,7 @@ from tui.app import SafedlApp
 from tui.panes.details import DetailsBox
 from tui.panes.runs import RunsPane
 from tui.services import runs as service
-from tui.services.follow import shortened
+from tui.services.names import shortened
 from tui.widgets.filter import FilterBar
 from tui.widgets.modal import Dialog
 from tui.widgets.runtable import RunTable

@@ -12,6 +12,7 @@ from safedl.errors import NotFoundError
 from safedl.events import Event
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
+from tui.services.names import shortened
 from tui.services.times import local
 from tui.states import look
 
@@ -151,19 +152,6 @@ def _apply_to_stage(stage: StageState, kind: str, item: Event, at: float) -> Non
         stage.curves.setdefault(item["name"], []).append((item["step"], item["value"]))
     elif kind == "result":
         stage.metrics = item["metrics"]
-
-
-def shortened(name: str, cells: int) -> str:
-    """Return `attack/defense (detector)` in so many cells: the attack gives way first, then the middle of the rest."""
-    if len(name) <= cells:
-        return name
-    attack, slash, rest = name.partition("/")
-    if not slash:
-        attack, rest = "", name
-    attack = f"{attack[: max(4, cells - len(rest) - 2)]}…/" if slash else ""
-    room = cells - len(attack)
-    first = max(0, room - 1) // 2
-    return attack + (rest if len(rest) <= room else f"{rest[:first]}…{rest[first + 1 - room :]}")
 
 
 def _line(item: Event) -> str | None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from safedl.text import one_line
 from tui.services.comparison import number
+from tui.services.names import shortened
 from tui.states import bar, unicode_works
 
 _LOCK = threading.Lock()
@@ -38,7 +39,7 @@ def bars(values: Sequence[Value], width: int) -> Text:
     names = min(max((len(v.name) for v in values), default=0), max(8, width // 3))
     lines = []
     for item in values:
-        line = Text(one_line(item.name), no_wrap=True, end="")
+        line = Text(shortened(one_line(item.name), names), no_wrap=True, end="")
         line.truncate(names, overflow="ellipsis", pad=True)
         if item.value is None:
             line.append(" not measured", style="dim")

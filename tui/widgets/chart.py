@@ -11,10 +11,13 @@ from rich.text import Text
 from textual.widget import Widget
 
 from safedl.text import one_line
+from tui.services.names import shortened
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille cell: two columns of four dots, from the top."""
 NONE_YET = "no curves yet"
+NAME = 8
+"""Cells of a name that still tell something, where several share a line."""
 COLOURS = ("cyan", "yellow", "magenta", "green")
 
 
@@ -91,12 +94,17 @@ def _trace(
 
 
 def _legend(curves: Sequence[Curve], width: int) -> Text:
+    steps = f" step {curves[0].points[-1][0]:g}"
+    named = [(_tick(curve.points[-1][1]), one_line(curve.name)) for curve in curves]
+    each = (width - len(steps)) // len(curves)
+    room = [each - len(value) - 6 for value, _ in named]
+    if min(room) >= NAME and sum(len(value) + len(name) + 6 for value, name in named) > width - len(steps):
+        named = [(value, shortened(name, cells)) for (value, name), cells in zip(named, room, strict=True)]
     text = Text(no_wrap=True, end="")
-    for number, curve in enumerate(curves):
+    for number, (value, name) in enumerate(named):
         mark = "──" if number == 0 else "┄┄" if number == 1 else "··"
         text.append(f"{mark} ", style=COLOURS[number % len(COLOURS)])
-        text.append(f"{_tick(curve.points[-1][1])} {one_line(curve.name)}  ")
-    steps = f" step {curves[0].points[-1][0]:g}"
+        text.append(f"{value} {name}  ")
     text.truncate(max(0, width - len(steps)), pad=True)
     return text.append(steps, style="dim")
 

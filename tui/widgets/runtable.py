@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from tui.services.follow import SCAN, shortened
+from tui.services.follow import SCAN
+from tui.services.names import shortened
 from tui.states import look
 from tui.widgets.table import Column, Table
 
