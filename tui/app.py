@@ -106,7 +106,7 @@ class SafedlApp(App[None]):
         """Open a workspace; `memory` is the file of remembered settings, `clock` tells the time."""
         super().__init__()
         self.HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (60, "-narrow"), (100, "-wide")]
-        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-short"), (32, "-tall")]
+        self.VERTICAL_BREAKPOINTS = [(0, "-low"), (16, "-flat"), (20, "-short"), (32, "-tall")]
         self.workspace, self.clock = workspace, clock
         self.memory = Memory(memory or default_file())
         self.hub = Hub(workspace, clock)

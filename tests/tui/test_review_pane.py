@@ -59,6 +59,14 @@ async def test_screens(scanned: Workspace, size: tuple[int, int]) -> None:
         await golden(app, "review")
 
 
+async def test_decisions_are_in_view_in_the_smallest_terminal(scanned: Workspace) -> None:
+    async with app_on(scanned, (60, 16)) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: "? undecided" in screen_text(app) and grid_of(app).has_focus)
+        await pilot.press("space", "h")
+        await until(lambda: "✓ keep" in screen_text(app))
+
+
 @pytest.mark.parametrize("size", SIZES)
 async def test_without_a_scan_it_says_how_to_make_one(workspace: Workspace, size: tuple[int, int]) -> None:
     async with app_on(workspace, size) as (app, pilot):
