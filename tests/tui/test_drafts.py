@@ -111,6 +111,17 @@ async def test_own_data_does_not_go_by_the_name_shape_and_recipe_of_a_built_in_s
         assert profile.dataset is not None and (profile.dataset.name, profile.dataset.type) == ("digits", "builtin")
 
 
+async def test_in_the_smallest_terminal_all_answers_to_a_question_are_in_view(workspace: Workspace) -> None:
+    own(workspace)
+    async with app_on(workspace, (60, 16)) as (app, pilot):
+        pane = await opened(app, pilot)
+        await at(pane, pilot, "model_access")
+        await until(lambda: all(f") {answer}" in screen_text(app) for answer in ("white-box", "gray-box", "black-box")))
+        await until(lambda: "black-box: " in screen_text(app))
+        pane.picks("threats").focus()
+        await until(lambda: pane.picks("threats").size.height > 1)
+
+
 async def test_a_number_that_is_looked_at_and_taken_is_the_same(workspace: Workspace) -> None:
     path = own(workspace, PROFILE.replace("0.002", "0.0313725490196"))
     async with app_on(workspace) as (app, pilot):

@@ -61,6 +61,8 @@ class ProfileView(EditingPane):
     ProfileView #threat { display: none; height: auto; max-height: 5; color: $text-muted; }
     ProfileView #threats-box:focus-within { height: 12; }
     ProfileView #threats-box:focus-within #threat { display: block; }
+    .-flat ProfileView.asking #threats-box { height: 3; }
+    .-flat ProfileView.asking #threats-box:focus-within { height: 8; }
     ProfileView #diff { height: auto; }
     """
 
