@@ -10,7 +10,7 @@ from rich.text import Text
 
 from safedl.text import one_line
 from tui.services.comparison import number
-from tui.services.names import shortened
+from tui.services.names import apart
 from tui.states import bar, unicode_works
 
 _LOCK = threading.Lock()
@@ -38,8 +38,8 @@ def bars(values: Sequence[Value], width: int) -> Text:
     full = 1.0 if all(v <= 1 for v in known) else max(known)
     names = min(max((len(v.name) for v in values), default=0), max(8, width // 3))
     lines = []
-    for item in values:
-        line = Text(shortened(one_line(item.name), names), no_wrap=True, end="")
+    for item, name in zip(values, apart([one_line(v.name) for v in values], names), strict=True):
+        line = Text(name, no_wrap=True, end="")
         line.truncate(names, overflow="ellipsis", pad=True)
         if item.value is None:
             line.append(" not measured", style="dim")

@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.widget import Widget
 
 from safedl.text import one_line
-from tui.services.names import shortened
+from tui.services.names import apart
 
 DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """The bits of a braille cell: two columns of four dots, from the top."""
@@ -99,7 +99,9 @@ def _legend(curves: Sequence[Curve], width: int) -> Text:
     each = (width - len(steps)) // len(curves)
     room = [each - len(value) - 6 for value, _ in named]
     if min(room) >= NAME and sum(len(value) + len(name) + 6 for value, name in named) > width - len(steps):
-        named = [(value, shortened(name, cells)) for (value, name), cells in zip(named, room, strict=True)]
+        names = apart([name for _, name in named], min(room))
+        cut = [n if len(n) <= cells else f"{n[: cells - 1]}…" for n, cells in zip(names, room, strict=True)]
+        named = [(value, name) for (value, _), name in zip(named, cut, strict=True)]
     text = Text(no_wrap=True, end="")
     for number, (value, name) in enumerate(named):
         mark = "──" if number == 0 else "┄┄" if number == 1 else "··"

@@ -10,7 +10,7 @@ from rich.text import Text
 from safedl.text import one_line
 from tui.services import comparison as service
 from tui.services.comparison import Compared
-from tui.services.names import shortened
+from tui.services.names import apart
 from tui.services.plots import star
 from tui.widgets.grid import Grid
 
@@ -80,9 +80,9 @@ class ComparisonGrid(Grid):
         cells = [[self._cell(metric, run, best[metric]) for run in self.runs] for metric in metrics]
         names = [f"{service.direction(metric) or ' '} {metric.removeprefix('score.')}" for metric in metrics]
         self.widest = 28 if self.size.width >= ROOMY else 17
+        labels = apart([one_line(run.label) for run in self.runs], self.widest - 2)
         signs = ["= " if run.record.uid == self.baseline else "" for run in self.runs]
-        labels = [one_line(run.label) for run in self.runs]  # what tells them apart may be their ends
-        heads = [s + shortened(text, self.widest - len(s)) for s, text in zip(signs, labels, strict=True)]
+        heads = [sign + label for sign, label in zip(signs, labels, strict=True)]
         if self.transposed:
             cells, names, heads = [list(row) for row in zip(*cells, strict=True)], heads, names
         rows = [[Text(name), *row] for name, row in zip(names, cells, strict=True)]
