@@ -22,6 +22,7 @@ _BOUNDS = {
     ),
     RANDOM: ("Random removal", "As many samples as the detector took are removed at random: what chance would reach."),
 }
+UNTRUSTED = "not used here: it was switched off, or a class has too few trusted images"
 
 
 def render(document: Document) -> str:
@@ -74,7 +75,8 @@ def _about(document: Document) -> Markup:
         return Markup("")
     lines = {"": spec.summary, "Source: ": spec.paper}
     if isinstance(spec, DefenseSpec):
-        lines["Trusted data: "] = spec.trusted or "none used"
+        unused = document.get("trusted_used") == 0 and spec.trusted
+        lines["Trusted data: "] = UNTRUSTED if unused else spec.trusted or "none used"
         lines["Clean model: "] = spec.clean_model
         lines["Its training differs from the common recipe: "] = spec.recipe
     return blocks(*(escape(f"{label}{text.rstrip('.')}.", limit=1000) for label, text in lines.items() if text))

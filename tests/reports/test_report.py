@@ -151,3 +151,10 @@ if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     for case, parts in CASES.items():
         (GOLDEN / f"{case}.md").write_text(render(build(*parts)))
+
+
+def test_trusted_data_that_was_not_used_is_no_witness() -> None:
+    outcome = samples.defense("model_inspection", details={"suspicious": False, "trusted_used": 0})
+    assert "Trusted data: not used here" in render(build(outcome, Pictures()))
+    outcome = samples.defense("model_inspection", details={"suspicious": False, "trusted_used": 90})
+    assert "Trusted data: Thresholds." in render(build(outcome, Pictures()))
