@@ -77,7 +77,7 @@ class DpTrainingParams(Params):
     delta: float = Field(1e-5, gt=0, lt=1, description="Probability that the guarantee fails; below 1 / images.")
     clip_norm: float = Field(1.0, gt=0, description="Largest norm of one image's gradient.")
     batch_size: int | None = Field(
-        None, ge=1, description="Images per step on average, as near as equal steps allow; null: 1,024, at most a quarter of all."
+        None, ge=1, description="Images per step on average, as near as equal steps allow; null: 1,024, or a quarter."
     )
     epochs: int = Field(20, ge=1, le=10_000, description="Passes over the images.")
     learning_rate: float = Field(0.5, gt=0, le=10, description="Learning rate of SGD.")
