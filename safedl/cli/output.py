@@ -85,7 +85,8 @@ def ready() -> None:
         if getattr(sys, name) is None:  # as `>&-` leaves it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - for the process's life
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape" if _is_utf8(sys.stdout) else "replace")  # names as on disk
+        with suppress(OSError):  # where another file lies below it by now, as in a forked process
+            sys.stdout.reconfigure(errors="surrogateescape" if _is_utf8(sys.stdout) else "replace")  # names as on disk
 
 
 def _is_utf8(stream: TextIO) -> bool:
