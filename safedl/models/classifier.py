@@ -115,7 +115,8 @@ def _find_head(model: Classifier) -> tuple[str, str]:
     training = model.training
     try:
         with torch.no_grad():
-            model.eval()(torch.full((1, *model.shape), 0.5).to(memory_format=torch.channels_last))
+            # Two images: of one alone, a network may merge the axes of images and channels in any order.
+            model.eval()(torch.full((2, *model.shape), 0.5).to(memory_format=torch.channels_last))
     finally:
         model.train(training)
         for handle in handles:

@@ -151,10 +151,12 @@ def get_model(input_shape):
 
 @pytest.mark.parametrize("body", ["Conv2d(channels, 4, 3)", "Identity()"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_network_may_call_view_on_its_values(tmp_path: Path, channels: int, body: str) -> None:
+@pytest.mark.parametrize("merged", ["images.size(0)", "images.size(0) * COUNT, -1).reshape(images.size(0)"])
+def test_a_network_may_call_view_on_its_values(tmp_path: Path, channels: int, body: str, merged: str) -> None:
     images = torch.randint(0, 256, (40, channels, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
     part = ImageSet(images, torch.arange(40) % 10)
-    settings = _custom(tmp_path, VIEWING.replace("BODY", body))
+    merged = merged.replace("COUNT", "4" if "Conv" in body else "images.size(1)")
+    settings = _custom(tmp_path, VIEWING.replace("BODY", body).replace("images.size(0)", merged))
     model = build(settings, Dataset("random", tuple("0123456789"), part, part, part, ""), 0, [tmp_path])
     expected = model.net((images.float() / 255 - model.mean) / model.std)
     batch = to_float(images, torch.device("cpu"))
