@@ -121,7 +121,7 @@ def _with_sections_of(text: str, written: str, same: Set[str], new: Mapping[Any,
         if name is None or name in same:
             parts.append(before.get(name, part))
         else:
-            parts.append(_split(part)[0] + _split(before[name])[1] if name in before else part)
+            parts.append(_ended(part, _split(before[name])[1] if name in before else ""))
         if name in before:
             following = itertools.islice(before, list(before).index(name) + 1, None)
             gone = itertools.takewhile(lambda other: other not in after, following)
@@ -141,6 +141,15 @@ def _split(section: str) -> tuple[str, str]:
     lines = section.splitlines(keepends=True)
     end = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip() and not lines[n - 1].startswith("#")), 0)
     return "".join(lines[:end]), "".join(lines[end:])
+
+
+def _ended(section: str, tail: str) -> str:
+    """Return a section that ends in `tail`, which the writer drops, or leaves above what came to the section's end."""
+    body, end = _split(section)
+    if tail.strip() and end != tail:
+        above, _, below = body.rpartition(f"\n{tail}")
+        body = f"{above}\n{below}" if above else body
+    return body + tail
 
 
 def _sections(text: str) -> dict[str | None, str]:

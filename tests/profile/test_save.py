@@ -100,6 +100,21 @@ def test_what_heads_the_next_section_stays(tmp_path: Path, change: Any, changed:
     assert path.read_text() == head + changed + end
 
 
+@pytest.mark.parametrize("after", ["acceptance: {max_asr: 0.2}\n", ""])
+def test_what_is_added_stands_above_what_follows(tmp_path: Path, after: str) -> None:
+    path, end = tmp_path / "p.yaml", f"\n# What must hold.\n{after}"
+    path.write_text("name: p\ntraining:\n  epochs: 3 # few\n" + end)
+    update(path, {"training": {"epochs": 3, "seed": 1}})
+    assert path.read_text() == "name: p\ntraining:\n  epochs: 3 # few\n  seed: 1\n" + end
+
+
+def test_a_section_is_added_below_the_last_comment(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("name: p\ntraining: {epochs: 3}\n# training: {epochs: 30}\n")
+    update(path, {"threat_model": {"a": 1}})
+    assert path.read_text() == "name: p\ntraining: {epochs: 3}\n# training: {epochs: 30}\nthreat_model:\n  a: 1\n"
+
+
 def test_line_ends_stay(path: Path) -> None:
     path.write_bytes(COMMENTED.replace("\n", "\r\n").encode())
     update(path, {"rate": 2})
