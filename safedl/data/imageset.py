@@ -81,5 +81,6 @@ def tensor_digest(*tensors: Tensor) -> str:
     state = hashlib.sha256()
     for tensor in tensors:
         state.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        dense = tensor.detach().cpu() if tensor.layout == torch.strided else tensor.detach().cpu().to_dense()
+        state.update(dense.contiguous().view(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()

@@ -329,6 +329,22 @@ def test_identity_depends_on_weights_that_the_module_reads_itself(data: Dataset,
     assert identity(settings, data, [tmp_path]) != before
 
 
+@pytest.mark.parametrize(
+    "added", ["net.extra_repr = lambda: net.gone", "net.register_buffer('links', torch.eye(3).to_sparse())"]
+)
+def test_networks_that_cannot_be_shown_or_hold_sparse_values_are_told_apart(
+    data: Dataset, tmp_path: Path, added: str
+) -> None:
+    (tmp_path / "value.txt").write_text("1")
+    read = f"float(open({str(tmp_path / 'value.txt')!r}).read())"
+    settings = _custom(tmp_path, LINEAR + f"    {added}\n    net[1].bias.data[:] = {read}\n    return net")
+    check_independent(build(settings, data, 0, [tmp_path]), build(settings, data, 0, [tmp_path]), settings)
+    before = identity(settings, data, [tmp_path])
+    assert identity(settings, data, [tmp_path]) == before
+    (tmp_path / "value.txt").write_text("2")
+    assert identity(settings, data, [tmp_path]) != before
+
+
 @pytest.mark.parametrize("draws", ["np.random.default_rng().random(10)", "np.random.RandomState().rand(10)"])
 def test_weights_that_no_seed_fixes_are_refused(data: Dataset, tmp_path: Path, draws: str) -> None:
     source = LINEAR.replace("import torch", "import torch, numpy as np")
