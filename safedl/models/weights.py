@@ -32,7 +32,7 @@ def load_weights(model: Classifier, path: Path) -> None:
     for name in sorted(expected.keys() & state.keys()):
         if state[name].shape != expected[name].shape:
             problems.append(f"has {list(expected[name].shape)} for {name} where the file has {list(state[name].shape)}")
-        elif (kind := _kind(state[name])) != _kind(expected[name]):
+        elif (kind := _kind(state[name])) != _kind(expected[name]) and not _counts(state[name], expected[name]):
             problems.append(f"has {_kind(expected[name])} for {name} where the file has {kind}")
     if problems:
         raise UsageError(f"weights: {path} does not fit the model, which {'; '.join(problems[:_SHOWN])}")
@@ -46,6 +46,13 @@ def _kind(values: Tensor) -> str:
     if values.layout != torch.strided or values.is_quantized or values.is_meta:
         return "sparse, quantised or absent values"
     return "floats" if values.is_floating_point() else "complex numbers" if values.is_complex() else "whole numbers"
+
+
+def _counts(values: Tensor, expected: Tensor) -> bool:
+    """Return whether floats stand for whole numbers, as where all of a state dict was cast to half precision."""
+    if (_kind(values), _kind(expected)) != ("floats", "whole numbers"):
+        return False
+    return bool(((values == values.round()) & values.isfinite()).all())
 
 
 def _names(what: str, names: set[str]) -> list[str]:

@@ -263,6 +263,18 @@ def test_bad_weights_are_refused_in_one_line(data: Dataset, tmp_path: Path, kind
     assert "\n" not in str(caught.value)
 
 
+def test_weights_of_which_all_were_cast_to_half_precision_are_taken(data: Dataset, tmp_path: Path) -> None:
+    state = build(ModelSettings(name="cnn"), data, 5).net.state_dict()
+    counter = "conv.1.num_batches_tracked"
+    state[counter] += 7
+    torch.save({name: values.half() for name, values in state.items()}, tmp_path / "half.pt")
+    model = build(ModelSettings(name="cnn", weights="half.pt"), data, 0, [tmp_path])
+    assert model.net.state_dict()[counter] == 7 and model.net.state_dict()[counter].dtype == torch.int64
+    torch.save({**state, counter: torch.tensor(float("inf"))}, tmp_path / "half.pt")
+    with pytest.raises(UsageError, match=f"whole numbers for {counter} where the file has floats"):
+        build(ModelSettings(name="cnn", weights="half.pt"), data, 0, [tmp_path])
+
+
 def test_identity_depends_on_contents_not_on_paths(data: Dataset, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     one.mkdir(), two.mkdir()
