@@ -29,8 +29,8 @@ class Classifier(nn.Module):
         """Wrap `net` for images of `shape` (C, H, W); `mean` and `std` are per channel, of images in [0, 1].
 
         Weights of convolutions become channels last: grey images alone do not tell, and pooling what is not takes three
-        times as long on a CPU. A network that cannot take values in this order, as one that calls `view` on them, gets
-        everything in the usual one.
+        times as long on a CPU. A network that cannot take values in this order, as one that calls `view` on them or has
+        weights of five axes, gets everything in the usual one.
         Raises `UsageError` if no penultimate layer can be found.
         """
         super().__init__()
@@ -38,12 +38,13 @@ class Classifier(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
         self.shape = shape
         self.channels_last = True
-        self.net = net.to(memory_format=torch.channels_last)
+        self.net = net
         try:
+            net.to(memory_format=torch.channels_last)
             self.head, self.penultimate = _find_head(self)
         except RuntimeError:
             self.channels_last = False
-            self.net = net.to(memory_format=torch.contiguous_format)
+            net.to(memory_format=torch.contiguous_format)
             self.head, self.penultimate = _find_head(self)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -164,6 +164,14 @@ def test_a_network_may_call_view_on_its_values(tmp_path: Path, channels: int, bo
         assert torch.allclose(answer(batch), expected, atol=1e-5)
 
 
+def test_a_network_may_convolve_in_three_dimensions(data: Dataset, tmp_path: Path) -> None:
+    source = LINEAR.replace("64, 10", "256, 10") + "    net.insert(0, nn.Unflatten(1, (1, 1)))\n"
+    settings = _custom(tmp_path, source + "    net.insert(1, nn.Conv3d(1, 4, 1))\n    return net")
+    model = build(settings, data, 0, [tmp_path])
+    batch = to_float(data.train.images, torch.device("cpu"))
+    assert torch.allclose(frozen(model)(batch), model.net((batch - model.mean) / model.std), atol=1e-5)
+
+
 def test_a_compiled_network_is_taken_as_it_was_before(data: Dataset, tmp_path: Path) -> None:
     settings = _custom(tmp_path, LINEAR + "    return torch.compile(net)")
     model = build(settings, data, 0, [tmp_path])
