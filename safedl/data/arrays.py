@@ -69,7 +69,7 @@ def from_mapping(values: Mapping[str, Any], where: str) -> Raw:
     if (found["x_test"] is None) != (found["y_test"] is None):
         raise UsageError(f"{where}: test images and test labels must come together")
     train_images = to_images(found["x_train"], f"{where}: x_train")
-    given = None if found["classes"] is None else _to_names(found["classes"], where)
+    given = None if found["classes"] is None else to_names(found["classes"], where)
     train_labels, names = to_labels(found["y_train"], given, f"{where}: y_train")
     sources = None if found["sources"] is None else _to_sources(found["sources"], len(train_images), where)
     train = _image_set(train_images, train_labels, f"{where}: x_train", sources)
@@ -180,7 +180,7 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
     return labels, names
 
 
-def _to_names(values: Any, where: str) -> tuple[str, ...]:
+def to_names(values: Any, where: str) -> tuple[str, ...]:
     """Return the classes' names as texts; a mapping gives each its index, as torchvision's `class_to_idx` does."""
     if isinstance(values, Mapping):
         indices = list(values.values())

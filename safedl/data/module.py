@@ -14,6 +14,7 @@ Images are tensors or arrays as in `safedl.data.arrays.to_images`, or Pillow ima
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from safedl.data.arrays import from_mapping, to_images
+from safedl.data.arrays import from_mapping, to_images, to_names
 from safedl.data.decode import Gathered
 from safedl.data.draws import seeded
 from safedl.data.imageset import Raw
@@ -67,10 +68,18 @@ def _to_raw(result: Any, where: str, shape: tuple[int, int, int] | None, progres
     values = _part(train, "train", where, shape, progress)
     if test is not None:
         values |= _part(test, "test", where, shape, progress)
-    names, others = getattr(train, "classes", None), getattr(test, "classes", None)
-    if names and others and [*map(str, names)] != [*map(str, others)]:
-        raise UsageError(f"{where}: test: {difference([*map(str, others)], [*map(str, names)])}")
+    names, others = _names(train, where), None
+    with suppress(UsageError):  # those of the training part count
+        others = _names(test, where)
+    if names and others and (problem := difference(others, names)):
+        raise UsageError(f"{where}: test: {problem}")
     return from_mapping(values | ({"classes": names} if names else {}), where)
+
+
+def _names(data: Any, where: str) -> tuple[str, ...] | None:
+    """Return the names of classes that a data set tells in its `classes`, as torchvision's do, or None."""
+    values = getattr(data, "classes", None)
+    return None if values is None else to_names(values, where) or None
 
 
 def _is_pair(value: Any) -> bool:

@@ -131,8 +131,8 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, 
 
 def _same_names(known: tuple[str, ...] | None, found: tuple[str, ...] | None, where: str) -> tuple[str, ...] | None:
     """Return the classes' names, as far as they are known. Raises `UsageError` if files number them differently."""
-    if known and found and known != found:
-        raise UsageError(f"{where}: {difference(found, known)}")
+    if known and found and (problem := difference(found, known)):
+        raise UsageError(f"{where}: {problem}")
     return known or found
 
 

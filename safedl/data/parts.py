@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
 
 TRAINING = "train"
 MEASURING = ("test", "validation")
@@ -26,8 +25,13 @@ def file_part(stem: str) -> str | None:
     return next((_NAMES[word] for word in words if word in _NAMES), None)
 
 
-def difference(names: Sequence[str], training: Sequence[str]) -> str:
-    """Return what to say of a part whose classes are numbered in another way than those of the part before."""
-    pairs = zip_longest(names, training, fillvalue="none")
-    number, (name, other) = next((n, pair) for n, pair in enumerate(pairs) if pair[0] != pair[1])
+def difference(names: Sequence[str], training: Sequence[str]) -> str | None:
+    """Return what to say of a part whose classes are numbered in another way than those of the part before, or None.
+
+    That one of them has more classes is no other way.
+    """
+    found = next(((n, pair) for n, pair in enumerate(zip(names, training, strict=False)) if pair[0] != pair[1]), None)
+    if found is None:
+        return None
+    number, (name, other) = found
     return f"class {number} is {name} here and {other} in the training part; number the classes of all parts alike"

@@ -174,6 +174,23 @@ def test_parts_that_number_their_classes_differently_are_refused(tmp_path: Path)
         read_module(tmp_path / "mine.py", None, SILENT)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("{'cat': 0, 'dog': 1}", "{'dog': 1, 'cat': 0}"),
+        ("np.array(['cat', 'dog'])", "np.array(['cat', 'dog'])"),
+        ("['cat', 'dog']", "['cat', 'dog', 'owl']"),
+        ("['cat', 'dog']", "['cat']"),
+        ("['cat', 'dog']", "2"),
+        ("['cat', 'dog']", "{'cat', 'dog'}"),
+    ],
+)
+def test_parts_that_number_their_classes_alike_may_say_so_differently(tmp_path: Path, ours: str, theirs: str) -> None:
+    source = f"one, other\none, other = Items(t), Items(t)\none.classes, other.classes = {ours}, {theirs}\n"
+    (tmp_path / "mine.py").write_text(HEAD + source)
+    assert read_module(tmp_path / "mine.py", None, SILENT).classes == ("cat", "dog")
+
+
 def test_running_a_module_is_announced(tmp_path: Path) -> None:
     said: list[str] = []
 
