@@ -133,8 +133,8 @@ def _tell_what_is_hard_to_see(images: Tensor, progress: Progress) -> None:
     blank = int((flat.amax(1) == flat.amin(1)).sum())
     if blank > len(images) / 2:
         progress.log(
-            f"{blank} of {len(images)} images are of one colour throughout; what transparency alone draws is lost: "
-            "save such images on a background"
+            f"{blank} of {len(images)} images are of one colour throughout; what transparency alone draws is lost, and "
+            "16-bit values below 256 are black: save such images as 8-bit, on a background"
         )
     elif int(flat.max()) <= 1:
         progress.log("no image has a value above 1 of 255: all are nearly black; give 0 and 1 as booleans or floats")

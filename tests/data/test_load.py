@@ -290,6 +290,21 @@ def test_copies_on_both_sides_of_the_split_are_counted(tmp_path: Path) -> None:
     assert f"{twins} of {len(found.test)} test images are in the training set too: figures may flatter" in said
 
 
+def test_that_small_values_of_16_bits_become_black_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listening(Progress):
+        def log(self, message: str) -> None:
+            said.append(message)
+
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    for number in range(80):
+        (tmp_path / str(number % 2)).mkdir(exist_ok=True)
+        Image.fromarray(pixels + number).save(tmp_path / str(number % 2) / f"{number}.png")
+    load(DatasetSettings(path=str(tmp_path)), 0, progress=Listening())
+    assert any("of one colour throughout" in line and "16-bit values below 256 are black" in line for line in said)
+
+
 @pytest.mark.parametrize(
     ("pixels", "said"),
     [
