@@ -37,7 +37,7 @@ def read(
     if parquet_files(path) and not _is_table_of_images(path):
         return read_parquet(path, shape, progress)
     if path.is_dir():
-        if not holds_images(path) and (below := {file.parent for file in path.rglob("*.parquet")}):
+        if not holds_images(path) and (below := {file.parent for file in path.rglob("*.parquet") if _seen(file, path)}):
             sets = {folder.parent if folder_part(folder.name) else folder for folder in below}
             named = ", ".join(str(folder.relative_to(path)) for folder in sorted(sets))
             raise UsageError(f"{path} holds Parquet files further down, in {named}; name that folder, or one of them")
@@ -47,6 +47,11 @@ def read(
     if path.suffix == ".py":
         return read_module(path, shape, progress)
     raise UsageError(f"{path} is neither an image folder nor an .npz or .parquet file nor a module (.py)")
+
+
+def _seen(file: Path, root: Path) -> bool:
+    """Return whether neither a file nor a folder on its way from `root` is hidden: those are passed over."""
+    return not any(name.startswith(".") for name in file.relative_to(root).parts)
 
 
 def _is_table_of_images(path: Path) -> bool:

@@ -173,6 +173,15 @@ def test_files_further_down_are_named(tmp_path: Path) -> None:
     assert len(_read(tmp_path / "full").train) == 6
 
 
+def test_hidden_files_further_down_are_passed_over(tmp_path: Path) -> None:
+    _write(tmp_path / ".cache" / "train-00000.parquet", range(6))
+    for number in range(4):
+        file = tmp_path / "ab"[number % 2] / str(number)  # images without an ending
+        file.parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(file, format="png")
+    assert _read(tmp_path).classes == ("a", "b")
+
+
 def test_a_bad_row_is_counted_within_its_file(tmp_path: Path) -> None:
     _write(tmp_path / "train-0.parquet", range(3))
     _write(tmp_path / "train-1.parquet", range(3, 6), labels=[0, None, 1])
