@@ -44,10 +44,6 @@ def upgrade(db: Path) -> Path | None:
         saved = backup(db) if found and found < connect.HEAD else None
         if found != connect.HEAD or not _views_are_current(db):
             move_to(db, connect.HEAD)
-        if saved:
-            from safedl.store.scoring import renew  # which needs this module
-
-            renew(db)
     return saved
 
 
@@ -67,11 +63,13 @@ def move_to(db: Path, target: str) -> None:
     """Move the schema up or down to a revision (`base`: none), in one transaction: it happens whole or not at all.
 
     Views are dropped meanwhile (a table that a view names cannot be replaced) and foreign keys are off (replacing a
-    table would delete the rows that refer to it); they are checked at the end.
+    table would delete the rows that refer to it); they are checked at the end. At this code's revision scores of
+    earlier formulas are computed anew, too: an upgrade that was cut short would leave both kinds.
     """
     from alembic import command
 
     from safedl.store.engine import errors_of, write_engine
+    from safedl.store.scoring import renew  # which needs this module
 
     down = target == "base" or target < (connect.revision(db) or "")
     with errors_of(db):
@@ -87,6 +85,7 @@ def move_to(db: Path, target: str) -> None:
                 if target == connect.HEAD:
                     for statement in views.statements().values():
                         connection.exec_driver_sql(statement)
+                    renew(connection)
         finally:
             engine.dispose()
 

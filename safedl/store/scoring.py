@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, TextClause, bindparam, text
 from safedl.evaluation.scores import SCORE_VERSION, Scores, score, undefended
 from safedl.risk.effect import measure_of
 from safedl.store import connect
-from safedl.store.engine import errors_of, read_engine, write_engine
+from safedl.store.engine import errors_of, write_engine
 from safedl.store.recorder import set_metrics
 
 CHUNK = 500
@@ -29,7 +29,8 @@ _RUNS = (
     "SELECT id, uid FROM run WHERE status = 'completed' AND kind != 'baseline' AND parent_id IS NOT NULL ORDER BY id"
 )
 _OUTDATED = text(
-    "SELECT r.uid FROM metric m JOIN run r ON r.id = m.run_id WHERE m.name = 'score.version' AND m.value < :version"
+    "SELECT r.id FROM metric m JOIN run r ON r.id = m.run_id "
+    "WHERE m.name = 'score.version' AND m.value < :version AND r.status = 'completed'"
 )
 _CHAINS = _of(
     "SELECT r.id, r.kind, r.threat, r.attack, p.id AS parent, p.parent_id AS grandparent "
@@ -66,20 +67,20 @@ def rescore(db: Path, runs: Collection[str] | None = None) -> int:
             engine.dispose()
 
 
-def renew(db: Path) -> int:
-    """Compute the scores anew that were computed by earlier formulas: two versions cannot be ranked together.
+def renew(connection: Connection) -> None:
+    """Compute the scores anew that earlier formulas gave, within the caller's transaction.
 
-    Returns how many runs had such scores. Raises as `rescore` does.
+    Two versions cannot be ranked together.
     """
-    connect.require(db)
-    with errors_of(db), read_engine(db).connect() as connection:
-        uids = {row.uid for row in connection.execute(_OUTDATED, {"version": SCORE_VERSION})}
-    return rescore(db, uids) if uids else 0
+    _rescore_ids(connection, [row.id for row in connection.execute(_OUTDATED, {"version": SCORE_VERSION})])
 
 
 def rescore_all(connection: Connection) -> None:
     """Compute the scores of all completed runs within the caller's transaction."""
-    ids = [row.id for row in connection.exec_driver_sql(_RUNS)]
+    _rescore_ids(connection, [row.id for row in connection.exec_driver_sql(_RUNS)])
+
+
+def _rescore_ids(connection: Connection, ids: Sequence[int]) -> None:
     for start in range(0, len(ids), CHUNK):
         rescore_rows(connection, ids[start : start + CHUNK])
 

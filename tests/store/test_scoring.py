@@ -109,13 +109,35 @@ def test_what_a_driver_finished_before_it_died_is_scored(work: Workplace) -> Non
     assert scores(work) == before
 
 
-def test_an_upgrade_renews_the_scores_of_earlier_formulas(work: Workplace) -> None:
-    ran(work, seeds=(0,))
+def aged(work: Workplace) -> dict[str, dict[str, float | None]]:
+    """Give the store an earlier schema and scores of an earlier formula; return those that they were."""
     before = scores(work)
     work.recorder.close()
     migrate.move_to(work.db, "0001")
     old = [{"event": "result", "uid": uid, "metrics": {"score.final": 9.0, "score.version": 1.0}} for uid in before]
     with write_engine(work.db).begin() as connection:
         apply_events(connection, old)
+    return before
+
+
+def test_an_upgrade_renews_the_scores_of_earlier_formulas(work: Workplace) -> None:
+    ran(work, seeds=(0,))
+    before = aged(work)
+    assert migrate.upgrade(work.db) is not None
+    assert scores(work) == before
+
+
+def test_an_upgrade_that_was_cut_short_leaves_no_mixture_of_scores(
+    work: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran(work, seeds=(0,))
+    before = aged(work)
+
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(scoring, "rescore_rows", interrupt)
+        migrate.upgrade(work.db)
     assert migrate.upgrade(work.db) is not None
     assert scores(work) == before
