@@ -234,9 +234,23 @@ class Workspace:
             time.sleep(interval)
 
     def stage_names(self, uid: str) -> dict[str, str]:
-        """Return what the runs of an experiment are called in its plan, by uid; `uid` may be one of its runs."""
-        stages: dict[str, str] = self.read_plan(self._experiment_of(uid))["stages"]
+        """Return what the runs of an experiment are called in its plan, by uid; `uid` may be one of its runs.
+
+        Of a run that was tried again since, which is in no plan any longer, its own file tells the name.
+        """
+        experiment = self._experiment_of(uid)
+        if not self.experiment_folder(experiment).is_dir():
+            return self._own_name(uid)
+        stages: dict[str, str] = self.read_plan(experiment)["stages"]
         return {run: name for name, run in stages.items()}
+
+    def _own_name(self, uid: str) -> dict[str, str]:
+        import yaml  # the app starts without it
+
+        try:
+            return {uid: str(yaml.safe_load((self.run_folder(uid) / "config.yaml").read_text())["stage"])}
+        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+            return {}
 
     def _events_file(self, uid: str) -> Path:
         folder = self.experiment_folder(uid)

@@ -93,3 +93,11 @@ def test_of_a_run_without_a_result_the_plan_says_whether_it_is_a_scan(safedl: Sa
     other, scan = safedl("review", "of-r1"), safedl("review", "of-r2")
     assert other.code == 2 and "run r1 is no scan" in other.err
     assert scan.code == 3 and "scan r2 has no result" in scan.err
+
+
+def test_a_scan_that_was_tried_again_is_still_known_as_one(safedl: Safedl, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "runs" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("stage: scan@0\n")  # the plan names the later attempt alone
+    scan = safedl("review", "r1")
+    assert scan.code == 3 and "scan r1 has no result" in scan.err

@@ -61,6 +61,16 @@ def test_cancel_says_whether_anything_runs(safedl: Safedl, tmp_path: Path) -> No
     assert "clean is not running" in safedl("runs", "cancel", "clean").err
 
 
+def test_the_log_of_a_run_that_was_tried_again_is_printed(safedl: Safedl, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "runs" / "r1"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("stage: baseline@0\n")  # the plan names the later attempt alone
+    (folder / "events.jsonl").write_text(encode(event("run", "r1", status="failed", error="no memory")) + "\n")
+    for words in (("r1",), ("r1", "-f")):
+        answer = safedl("runs", "logs", *words)
+        assert answer.code == 0 and "baseline@0: failed: no memory" in answer.out
+
+
 @pytest.mark.usefixtures("work")
 def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(safedl: Safedl, tmp_path: Path) -> None:
     none = safedl("export", "nope", "--data", "out.npz")
