@@ -178,20 +178,26 @@ def _drive(workspace: Workspace, request: Request, json: bool) -> None:
         from safedl.cli.scan import conclude_scan
 
         conclude_scan(workspace, request, json)
-    prepared, code, hanging = carry_out(workspace, request, json)
+    faults: list[Event] = []
+    prepared, code, hanging = carry_out(workspace, request, json, faults)
     uid = prepared.request.experiment
     assert uid is not None
     if not json:
         print_rows(workspace.summary(uid), spare=SPARE, ways=f"safedl runs ls --experiment {uid} --csv")
-        if code != SafedlError.exit_code:  # else there is no report, and the view has said why
+        if not faults:  # else the report may be an older one, and the view has said why
             _say_decision(workspace, prepared)
     if code != 0:
         note(f"not everything is done; go on with: safedl resume {uid}")
     leave_as(code, hanging)
 
 
-def carry_out(workspace: Workspace, request: Request, json: bool) -> tuple[Prepared, int, bool]:
-    """Drive a request, showing how it goes; return what was prepared, the exit code, and whether a stage hangs."""
+def carry_out(
+    workspace: Workspace, request: Request, json: bool, faults: list[Event] | None = None
+) -> tuple[Prepared, int, bool]:
+    """Drive a request, showing how it goes; return what was prepared, the exit code, and whether a stage hangs.
+
+    What failed of the experiment itself, apart from its stages, is added to `faults`.
+    """
     from safedl.cli.live import Preparation, make_view
     from safedl.pipeline.driver import drive, prepare
     from safedl.pipeline.executor import STAGE_THREAD
@@ -203,7 +209,14 @@ def carry_out(workspace: Workspace, request: Request, json: bool) -> tuple[Prepa
     _say_skipped(prepared)
     try:
         with data_only() as stdout, make_view(stdout if json else None) as view:
-            code, hanging = drive(workspace, prepared, _patient(view.handle))
+            show = _patient(view.handle)
+
+            def listen(item: Event) -> None:
+                if faults is not None and item["uid"] == prepared.request.experiment and item.get("level") == "error":
+                    faults.append(item)
+                show(item)
+
+            code, hanging = drive(workspace, prepared, listen)
             drop_lost_output()
     except BaseException as error:
         if not any(thread.name.startswith(STAGE_THREAD) for thread in threading.enumerate()):

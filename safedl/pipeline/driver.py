@@ -137,8 +137,8 @@ def _finished(workspace: Workspace, keys: Mapping[str, str]) -> dict[str, str]:
 def drive(workspace: Workspace, prepared: Prepared, listener: Listener) -> tuple[int, bool]:
     """Execute a prepared request; `listener` is given every event.
 
-    Returns the exit code (0, 3, 130, or 1 where all is done but its report could not be written), and whether the
-    process must leave by os._exit because a stage hangs.
+    Returns the exit code (0, 3, 130, or 1 where all is done but what follows from it could not be written), and whether
+    the process must leave by os._exit because a stage hangs.
     Raises `StoreError` if the store cannot be used or another driver works on the same experiment.
     """
     return _Driver(workspace, prepared, listener).run()
@@ -186,7 +186,6 @@ class _Driver:
         self._mine = {r.uid for r in records}
         folders = {uid: self.workspace.run_folder(uid) for uid in self._mine}
         journal = Journal(self.folder, folders, self.recorder, self.listener)
-        faults: list[Event] = []
         try:
             journal.write(self._opening(uids))
             executor = Executor(
@@ -195,11 +194,8 @@ class _Driver:
             )  # fmt: skip
             statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
             with FileLock(self.workspace.results / PUBLISHING):  # two that end together would mix their files
-                try:
-                    self._publish(uids, statuses)
-                finally:  # what lies in its way must not cost the scores of what ran
-                    faults = self._conclude(uids)
-                    journal.write(faults)
+                faults = [*self._publish(uids, statuses), *self._conclude(uids)]
+            journal.write(faults)
             complete = all(s == "completed" for s in statuses.values())
             stopped = not complete and self._cancelled()
             status = "completed" if complete else "cancelled" if stopped else "incomplete"
@@ -324,8 +320,16 @@ class _Driver:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _publish(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> None:
-        """Copy the completed results of the smallest seed to the paths that people look at, with their bounds."""
+    def _publish(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> list[Event]:
+        """Copy completed results to the paths that people look at. Return what there is to say."""
+        try:
+            self._publish_first_seed(uids, statuses)
+        except Exception as error:  # noqa: BLE001 - what lies in its way must cost neither scores nor report
+            return [self._fault(f"results were not published: {type(error).__name__}: {error}")]
+        return []
+
+    def _publish_first_seed(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> None:
+        """Publish the completed results of the smallest seed, with their bounds."""
         completed = [s for s in self.prepared.plan.stages if statuses[s.id] == "completed"]
         first = min((s.seed for s in completed), default=None)
         bounds: dict[str, dict[str, Mapping[str, float]]] = {}
@@ -351,9 +355,11 @@ class _Driver:
             found = conclude(db, results, self.prepared.request.profile)
             write(results, found)  # without a completed attack too: an older GO must not stay
         except Exception as error:  # noqa: BLE001 - the runs are safe; no fault here may make them look lost
-            message = f"risk, comparison and report were not written: {type(error).__name__}: {error}"
-            return [event("log", self.uid, level="error", message=message)]
+            return [self._fault(f"risk, comparison and report were not written: {type(error).__name__}: {error}")]
         return []
+
+    def _fault(self, message: str) -> Event:
+        return event("log", self.uid, level="error", message=message)
 
 
 def versions() -> dict[str, str]:

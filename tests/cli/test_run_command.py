@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from .conftest import Safedl
 
@@ -53,3 +56,18 @@ def test_a_report_that_cannot_be_written_is_said_and_is_no_go(safedl: Safedl, tm
     in_the_way.rmdir()
     again = safedl("resume")
     assert again.code == 0 and f"report: {in_the_way}" in again.err and in_the_way.is_file()
+
+
+def test_an_older_report_is_not_taken_for_that_of_a_run_that_is_not_complete(
+    safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "quick.yaml").write_text(PROFILE.replace("{path: talker.py}", "{name: mlp}"))
+    (tmp_path / "results" / "risk_report.md").mkdir(parents=True)
+
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("planted")
+
+    monkeypatch.setattr("safedl.pipeline.executor.execute", fail)
+    ran = safedl("run", "quick.yaml")
+    assert ran.code == 3 and "report were not written" in ran.err
+    assert "report: " not in ran.err and "GO" not in ran.err and "safedl resume" in ran.err

@@ -109,7 +109,9 @@ def test_a_fault_in_the_report_loses_no_run(workspace: Workspace, run: Drive, mo
 def test_a_fault_in_publishing_loses_no_score(workspace: Workspace, run: Drive) -> None:
     workspace.results.mkdir(exist_ok=True)
     (workspace.results / "data_poisoning").write_text("a file in the way")
-    with pytest.raises(NotADirectoryError):
-        run(attacks=("label_flipping",))
+    driven = run(attacks=("label_flipping",))
+    assert driven.code == 1 and driven.events[-1]["status"] == "completed"
+    (said,) = [e for e in driven.events if e["event"] == "log" and e["level"] == "error"]
+    assert "results were not published: NotADirectoryError" in said["message"]
     assert query(workspace.db, "SELECT count(*) FROM defense_results WHERE score IS NOT NULL").rows == [(1,)]
     assert (workspace.results / "final_report.md").is_file()
