@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def report(
         raise UsageError(f"{target} is no file; name one")
     found = started(workspace, profile)
     try:
-        place = target.resolve() if target.is_symlink() else target
+        place = Path(os.path.realpath(target)) if target.is_symlink() else target
         write_report(workspace.results, found, place, "html" if chosen == "html" else "md")
     except OSError as error:
         raise UsageError(f"{target}: cannot be written: {error.strerror}") from error

@@ -190,6 +190,8 @@ def test_report_replaces_files_and_nothing_else(work: Workplace, safedl: Safedl,
     (tmp_path / "link.html").symlink_to(tmp_path / "there.html")
     assert safedl("report", "small", "-o", "link.html").out == "link.html\n"
     assert (tmp_path / "link.html").is_symlink() and (tmp_path / "there.html").read_text().startswith("<!")
+    (tmp_path / "loop.html").symlink_to(tmp_path / "loop.html")
+    assert safedl("report", "small", "-o", "loop.html").code == 0 and (tmp_path / "loop.html").is_file()
 
 
 def test_report_without_a_completed_attack_says_no_go(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
