@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
-from safedl.models.follow import following_norms, noise
+from safedl.models.follow import following_norms, show_noise
 from safedl.training.fit import to_float
 from safedl.training.predict import BATCH, accuracy
 
@@ -44,19 +44,11 @@ def linears(model: Classifier) -> list[UnitLayer]:
     return sorted(found, key=lambda layer: layer.name == model.head)
 
 
-@torch.no_grad()
 def _at_work(model: Classifier) -> list[tuple[str, nn.Module]]:
     """Return the convolutions and linear layers that run in eval mode: heads for training alone have no activations."""
     layers = [(n, m) for n, m in model.net.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     ran: set[nn.Module] = set()
-    handles = [layer.register_forward_hook(lambda own, _inputs, _output: ran.add(own)) for _, layer in layers]
-    training = model.training
-    try:
-        model.eval()(noise(model, 2))
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
+    show_noise(model, [layer.register_forward_hook(lambda own, _inputs, _output: ran.add(own)) for _, layer in layers])
     return [(name, layer) for name, layer in layers if layer in ran]
 
 
