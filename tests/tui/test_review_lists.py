@@ -19,7 +19,7 @@ from tests.tui.scans import FIRST, add_scan, decided, grid_of, pictures
 from tui.services import review as service
 from tui.services.review import Notebook
 from tui.widgets.modal import Dialog
-from tui.widgets.suspects import layout_of
+from tui.widgets.suspects import SuspectGrid, layout_of
 
 
 @pytest.fixture
@@ -209,3 +209,20 @@ def test_of_two_decisions_about_a_suspect_the_later_is_recorded() -> None:
         notebook.write()
     notebook.write()
     assert asked == [{1: "keep"}, {1: "drop"}]
+
+
+async def test_an_older_fault_does_not_clear_what_was_read_again(scanned: Workspace) -> None:
+    async with app_on(scanned, (240, 40)) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        grid = grid_of(app)
+        before = grid._read
+        assert before is not None
+        await pilot.press("f5")
+        await until(lambda: grid._read is not before and FIRST in screen_text(app))
+        grid.post_message(SuspectGrid.Unreadable(OSError("torn"), before))
+        await pilot.pause()
+        assert FIRST in screen_text(app) and "cannot be read" not in screen_text(app)
+        assert grid._read is not None
+        grid.post_message(SuspectGrid.Unreadable(OSError("torn"), grid._read))
+        await until(lambda: "torn" in screen_text(app))

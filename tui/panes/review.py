@@ -208,8 +208,8 @@ what was dropped or is undecided."""
         shown, total = grid.shown, grid.total
         place = f"{shown.start + 1:,}–{shown.stop:,} of {total:,}" if shown else f"{total:,}"
         group = f" · WHOLE GROUP {grid.current.group}" if self.whole_group and grid.current else ""
-        title = f"Suspects · {place}{group}"
-        self.query_one("#suspects-box", Box).title(title, "+ - size   z zoom   u undo" if total else "")
+        keys = "+ - size   z zoom   u undo" if total else ""
+        self.query_one("#suspects-box", Box).title(f"Suspects · {place}{group}", keys)
         self.query_one(About).show(grid.current, found)
         unwritten = next((uid for uid, other in self._notebooks.items() if other.problem), None)
         if notebook.problem:
@@ -227,8 +227,9 @@ what was dropped or is undecided."""
             self.status = f"{counts} · {undecided}"
 
     def on_suspect_grid_unreadable(self, event: SuspectGrid.Unreadable) -> None:
-        """Say in place why there are no suspects."""
-        self._show_problem(event.error)
+        """Say in place why there are no suspects, unless they were read again meanwhile."""
+        if self.grid.shows_from(event.read):
+            self._show_problem(event.error)
 
     def on_suspect_grid_walked(self) -> None:
         """Say what is known of the suspect under the cursor."""
@@ -372,7 +373,6 @@ what was dropped or is undecided."""
 
     def action_open(self) -> None:
         """Choose another scan."""
-        workspace = self.frame.workspace
 
         def show(rows: list[RunRow]) -> None:
             options = [Option(one_line(f"{r.uid}  {r.dataset} / {r.model}"), r.uid) for r in (x.record for x in rows)]
@@ -382,7 +382,7 @@ what was dropped or is undecided."""
             if uid is not None:
                 self.show_scan(uid)
 
-        self.frame.ask(self, "scans", lambda: service.newest_scans(workspace), show, "list the scans")
+        self.frame.ask(self, "scans", partial(service.newest_scans, self.frame.workspace), show, "list the scans")
 
     async def action_show_run(self) -> None:
         """Show the scan's run in the Runs pane."""

@@ -84,11 +84,11 @@ class SuspectGrid(Lines):
         """The cursor stands on another suspect, or the page has come."""
 
     class Unreadable(Message):
-        """The page cannot be read."""
+        """The page cannot be read by `read`."""
 
-        def __init__(self, error: Exception) -> None:
+        def __init__(self, error: Exception, read: Read) -> None:
             super().__init__()
-            self.error = error
+            self.error, self.read = error, read
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -116,6 +116,10 @@ class SuspectGrid(Lines):
         """Show no suspects."""
         self.total, self.page, self._read = 0, Page(0, {}, ()), None
         self.changed()
+
+    def shows_from(self, read: Read) -> bool:
+        """Return whether the pages are read by `read`: what another one says, it says of what was shown before."""
+        return self._read is read
 
     @property
     def current(self) -> Suspect | None:
@@ -158,7 +162,7 @@ class SuspectGrid(Lines):
             self.post_message(self.Walked())
 
         def failed(error: Exception) -> None:
-            self.post_message(self.Unreadable(error))
+            self.post_message(self.Unreadable(error, read))
 
         app = cast("SafedlApp", self.app)
         app.ask(self, "page", lambda: read(start, count, layout.picture, colours), take, "read the suspects", failed)
