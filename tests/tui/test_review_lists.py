@@ -16,6 +16,7 @@ from safedl.review import IMAGES, SUSPECTS, Decision, Suspect, path_of
 from safedl.workspace import Workspace
 from tests.tui.conftest import app_on, screen_text, until
 from tests.tui.scans import FIRST, add_scan, decided, grid_of, pictures
+from tui.panes.review import ReviewPane
 from tui.services import review as service
 from tui.services.review import Notebook
 from tui.widgets.modal import Dialog
@@ -226,3 +227,16 @@ async def test_an_older_fault_does_not_clear_what_was_read_again(scanned: Worksp
         assert grid._read is not None
         grid.post_message(SuspectGrid.Unreadable(OSError("torn"), grid._read))
         await until(lambda: "torn" in screen_text(app))
+
+
+async def test_while_the_same_scan_is_read_again_a_key_means_the_suspect_in_view(scanned: Workspace) -> None:
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        grid, scan = grid_of(app), app.main.query_one(ReviewPane).scan
+        assert scan is not None and grid._read is not None
+        await until(lambda: grid.current is not None)
+        grid.show(scan.findings.suspects, scan.shape, scan.findings, {}, grid._read)
+        assert grid.current is not None and grid.current.index == 100
+        grid.clear()
+        assert grid.current is None

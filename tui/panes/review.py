@@ -32,7 +32,6 @@ suspects are taken as they are. What it finds is shown here, and you decide samp
 
   s   scan data of your own"""
 T = TypeVar("T")
-Choose = Callable[[Suspect], Decision | None]  # what is decided about a suspect; None where nothing can be
 
 
 class ReviewPane(Pane):
@@ -177,6 +176,7 @@ what was dropped or is undecided."""
         ):
             notebook = self._notebooks[scan.uid] = service.open_notebook(self.frame.workspace, scan)
         if not self._shows(scan.uid):
+            self.grid.clear()
             self.grid.place, self.whole_group = 0, False
         self.scan, self._wanted = scan, scan.uid
         found = scan.findings
@@ -262,7 +262,7 @@ what was dropped or is undecided."""
 
         self.frame.push_screen(Picker(f"#{self.grid.current.index} really is", options), chosen)
 
-    def _decide(self, choose: Choose, word: str, *, skip_none: bool = False) -> None:
+    def _decide(self, choose: Callable[[Suspect], Decision | None], word: str, *, skip_none: bool = False) -> None:
         """Decide about the suspect under the cursor and go on, or about its group; `word` says what then holds."""
         scan, suspect = self.scan, self.grid.current
         if scan is None or suspect is None or self._looking:

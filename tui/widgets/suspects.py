@@ -106,10 +106,14 @@ class SuspectGrid(Lines):
     def show(
         self, total: int, shape: tuple[int, int] | None, found: Findings, decisions: Mapping[int, Decision], read: Read
     ) -> None:
-        """Show the suspects of a scan; the cursor stays at its place."""
+        """Show the suspects of a scan, after `clear` those of another one; the cursor stays at its place.
+
+        The page that is shown stays until it is read again: a key pressed meanwhile means the suspect in view.
+        """
+        if total != self.total:
+            self.page = Page(0, {}, ())
         self.total, self.shape, self.found, self.decisions = total, shape or NO_PICTURE, found, decisions
         self._read, self._asked = read, None
-        self.page = Page(0, {}, ())
         self.go(self.place)
 
     def clear(self) -> None:
