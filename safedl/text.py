@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from safedl.errors import UsageError
+
 
 def printable(text: str) -> str:
     """Return text from anywhere (names, errors) with control characters shown instead of obeyed."""
@@ -15,9 +17,10 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", " ").replace("\t", " ")
 
 
-def is_unicode(text: str) -> bool:
-    """Return whether text can be written as UTF-8; the name of a file may hold any bytes."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
+def check_unicode(path: str, where: str = "") -> None:
+    """Raise `UsageError` that begins with `where` for a path that cannot be written as UTF-8: it may hold any bytes."""
+    if any("\ud800" <= c <= "\udfff" for c in path):
+        raise UsageError(f"{where}{path!r} holds bytes that are no UTF-8, which no profile can name; rename it")
 
 
 def shown(value: Any) -> str:

@@ -17,10 +17,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
+def name_after(path: str) -> str:
+    """Return what own data, or an own model, is called without a name of its own: as its file is."""
+    return PurePath(path).stem.strip(".") or "unnamed"  # `.` has no name
+
+
 def _name_after_path(values: Any) -> Any:
     """Own data, or an own model, without a name is called after its file, so that its results stand apart."""
     if isinstance(values, dict) and values.get("path") and "name" not in values:
-        return {**values, "name": PurePath(str(values["path"])).stem.strip(".") or "unnamed"}  # `.` has no name
+        return {**values, "name": name_after(str(values["path"]))}
     return values
 
 

@@ -69,10 +69,9 @@ def explain(error: BaseException) -> int:
         return 130
     if text := surroundings(error):
         note(f"error: {text}")
-        named = (
-            isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
-        )  # by whoever called, not by the machine
-        return UsageError.exit_code if named else SafedlError.exit_code
+        # A name that is too long was given by whoever called, and is no fault of the machine.
+        given = isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG
+        return UsageError.exit_code if given else SafedlError.exit_code
     if os.environ.get("SAFEDL_DEBUG"):
         raise error
     note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")

@@ -7,8 +7,8 @@ from typing import Any
 
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
-from safedl.errors import NotFoundError, UsageError, nearest
-from safedl.text import is_unicode
+from safedl.errors import NotFoundError, nearest
+from safedl.text import check_unicode
 
 DEFAULT_MODEL = "cnn"
 
@@ -52,8 +52,7 @@ def _model(name: str) -> dict[str, Any]:
 def _path(name: str | None, option: str, known: Any = ()) -> str | None:
     if name is None:
         return None
-    if not is_unicode(name):
-        raise UsageError(f"{option}: {name!r} holds bytes that are no UTF-8, which no profile can name; rename it")
+    check_unicode(name, f"{option}: ")
     if not Path(name).exists():
         choices = f" and none of {', '.join(known)}" if known else ""
         raise NotFoundError(f"{option}: no such file or folder: {name}{choices}.{nearest(name, known)}")

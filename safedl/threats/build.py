@@ -13,7 +13,7 @@ from safedl.catalog.models import MODELS
 from safedl.catalog.recipes import recipe_for
 from safedl.catalog.settings import DatasetSettings
 from safedl.errors import UsageError, nearest
-from safedl.text import is_unicode
+from safedl.text import check_unicode
 from safedl.threats.questions import QUESTIONS
 from safedl.threats.suggest import CATEGORIES, not_simulated, suggest
 
@@ -95,7 +95,7 @@ def _dataset(name: str) -> dict[str, Any]:
     if not Path(name).exists():
         known = ", ".join(DATASETS)
         raise UsageError(f"no data set '{name}': neither a path nor one of {known}.{nearest(name, DATASETS)}")
-    _check_text(name)
+    check_unicode(name)
     stem = Path(name).stem.strip(".") or Path(name).resolve().stem  # `.` has none
     return {"name": stem or "data", "type": "custom", "path": name}
 
@@ -104,7 +104,7 @@ def _model(name: str, dataset: DatasetSettings) -> dict[str, Any]:
     if name in MODELS:
         model: dict[str, Any] = {"name": name, "type": "builtin"}
     elif name.endswith(".py") and Path(name).is_file():
-        _check_text(name)
+        check_unicode(name)
         model = {"name": Path(name).stem, "type": "custom", "path": name}
     else:
         raise UsageError(f"no model '{name}': neither a module nor one of {', '.join(MODELS)}.{nearest(name, MODELS)}")
@@ -112,11 +112,6 @@ def _model(name: str, dataset: DatasetSettings) -> dict[str, Any]:
         spec = DATASETS[dataset.name]
         model |= {"input_shape": list(spec.shape), "num_classes": spec.num_classes}
     return model
-
-
-def _check_text(path: str) -> None:
-    if not is_unicode(path):
-        raise UsageError(f"{path!r} holds bytes that are no UTF-8, which no profile can name; rename it")
 
 
 def _parameters(attack: str, answers: Mapping[str, str], dataset: DatasetSettings) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import Any
 
 from rich.text import Text
@@ -11,6 +10,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from safedl.catalog import ATTACKS
+from safedl.catalog.settings import name_after
 from safedl.text import printable
 from safedl.threats import CATEGORIES, QUESTIONS, Question, suggest
 from tui.panes.editing import EditingPane
@@ -296,7 +296,7 @@ def _about(document: dict[Any, Any], section: str) -> str:
         return "defaults" if section in ("training", "acceptance") else "missing"
     if section == "training":
         return f"{values.get('epochs', '')} epochs".lstrip() if "epochs" in values else "set"
-    return str(values.get("name") or PurePath(str(values.get("path") or "set")).stem)
+    return str(values.get("name") or name_after(str(values.get("path") or "set")))
 
 
 def _mark(done: bool) -> str:

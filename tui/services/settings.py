@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +12,7 @@ from safedl.catalog import ATTACKS
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.models import MODELS
 from safedl.catalog.recipes import recipe_for
-from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, TrainingSettings
+from safedl.catalog.settings import AcceptanceSettings, DatasetSettings, ModelSettings, TrainingSettings, name_after
 from tui.services.drafts import REMOVED, Draft, found, place, section_of
 from tui.widgets.form import Field, fields_of
 
@@ -145,7 +144,7 @@ def _builtin(values: Mapping[str, Any]) -> bool:
 
 def _called(values: Mapping[str, Any]) -> dict[str, str]:
     """Return the name that own data, or an own model, has without one: its file's."""
-    return {"name": PurePath(str(values["path"])).stem} if values.get("path") else {}
+    return {"name": name_after(str(values["path"]))} if values.get("path") else {}
 
 
 def _among(field: Field, names: tuple[str, ...]) -> Field:
