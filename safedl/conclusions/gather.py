@@ -8,7 +8,7 @@ so running the profile again settles it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from safedl.decision.facts import (
     outcome,
 )
 from safedl.evaluation.comparison import Ranking, compare
-from safedl.evaluation.worst_case import WorstCase, worst_cases
+from safedl.evaluation.worst_case import worst_cases
 from safedl.plan import Stage, expand
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
@@ -93,6 +93,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
     baseline = mean_metrics([row.metrics for row in completed.values() if row.record.kind == "baseline"])
     outcomes = _outcomes(profile, stages, completed, rankings)
     shipped = {uid for o in outcomes for uid in o.evidence}
+    attacked = _evasion(folder, completed)
     facts = ProfileFacts(
         profile=profile.name,
         threat_model=profile.threat_model,
@@ -101,8 +102,8 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
-        worst_cases=_worst_cases(folder, completed.values()),
-        together=_worst_cases(folder, [row for row in completed.values() if row.record.uid in shipped]),
+        worst_cases=worst_cases(list(attacked.values())),
+        together=worst_cases([document for uid, document in attacked.items() if uid in shipped]),
     )
     return Conclusions(
         profile=profile,
@@ -127,12 +128,12 @@ def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequenc
     return sorted({row.record.seed for row in found}) or None
 
 
-def _executed(db: Path, folder: Path, experiment: str, kind: str | None = None) -> list[RunRow]:
-    """Return the runs of what an experiment executed when it was started or resumed last, newest first.
+def _executed(db: Path, folder: Path, experiment: str, kinds: Sequence[str | None] = (None,)) -> list[RunRow]:
+    """Return the runs of what an experiment executed when it was started or resumed last, newest first of each kind.
 
     Data, code or machine may have changed since an earlier start: what ran then has other stage keys.
     """
-    found = queries.runs(db, experiment=experiment, kind=kind, limit=ALL)
+    found = [row for kind in kinds for row in queries.runs(db, experiment=experiment, kind=kind, limit=ALL)]
     plan = _read(folder / "experiments" / experiment / "plan.json")
     if plan is None or "runs" not in plan:
         return found
@@ -158,9 +159,10 @@ def _baselines(folder: Path, completed: Mapping[str, RunRow]) -> dict[int, dict[
     return {row.record.seed: document for row in rows if (document := _document(folder, row))}
 
 
-def _worst_cases(folder: Path, completed: Iterable[RunRow]) -> tuple[WorstCase, ...]:
-    rows = [row for row in completed if row.record.category == "evasion"]
-    return worst_cases([document for row in rows if (document := _document(folder, row))])
+def _evasion(folder: Path, completed: Mapping[str, RunRow]) -> dict[str, dict[str, Any]]:
+    """Return the result documents of models attacked at test time, by the run's uid."""
+    rows = [row for row in completed.values() if row.record.category == "evasion"]
+    return {row.record.uid: document for row in rows if (document := _document(folder, row))}
 
 
 def _document(folder: Path, row: RunRow) -> dict[str, Any] | None:
@@ -238,9 +240,7 @@ def _risk_point(db: Path, folder: Path, experiment: ExperimentRow, profile: Prof
     """Return the risk as one experiment found it, under the threat model that its profile had then."""
     uid = experiment.record.uid
     threats = experiment.record.config.get("profile", {}).get("threat_model") or profile.threat_model
-    rows = [
-        row for kind in ("baseline", "attack") for row in _executed(db, folder, uid, kind) if row.status == "completed"
-    ]
+    rows = [row for row in _executed(db, folder, uid, ("baseline", "attack")) if row.status == "completed"]
     scores = {}
     kinds: dict[str, Any] = {row.record.attack: row.record.category for row in rows if row.record.attack}
     for name, category in sorted(kinds.items()):
