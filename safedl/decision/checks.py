@@ -16,8 +16,13 @@ from safedl.threats import CATEGORIES
 Verdict = Literal["pass", "fail", "not applicable"]
 
 UNDEFENDED = "undefended"
-ROUNDING = 1e-9
+_ROUNDING = 1e-9
 """A difference of accuracies that equals its limit does so up to this."""
+
+
+def exceeds(value: float, limit: float) -> bool:
+    """Say whether a value lies above its limit; one that meets it exactly does not."""
+    return value > limit + _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ AUTOMATIC: dict[str, tuple[str, Callable[[ProfileFacts, AcceptanceSettings], Che
 def _largest(name: str, found: list[tuple[float, AttackOutcome]], limit: float) -> Check:
     if not found:
         return Check("not applicable", f"no attack of the profile has {'an' if name == 'ASR' else 'a'} {name}")
-    over = [(value, o) for value, o in found if value > limit + ROUNDING]
+    over = [(value, o) for value, o in found if exceeds(value, limit)]
     shown = sorted(over or [max(found, key=lambda pair: pair[0])], key=lambda pair: -pair[0])
     text = ", ".join(f"{value:.3f} ({o.risk.attack}, {_after(o)})" for value, o in shown)
     evidence = tuple(uid for _, o in shown for uid in o.evidence)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safedl.catalog.settings import AcceptanceSettings
+from safedl.decision.checks import exceeds
 from safedl.decision.decide import Decision, Item
 from safedl.decision.facts import AttackOutcome, ProfileFacts
 from safedl.evaluation.documents import marks, ranking_table, trade_off, worst_case_table
@@ -142,7 +143,8 @@ def _residual(facts: ProfileFacts, acceptance: AcceptanceSettings, link: RunLink
     rows = []
     for o in facts.outcomes:
         if o.risk.effective:
-            verdict = "within" if o.residual.risk_score <= acceptance.max_residual_risk else "above the limit"
+            above = exceeds(o.residual.risk_score, acceptance.max_residual_risk)
+            verdict = "above the limit" if above else "within"
             defense = o.best.defense if o.best else "none"
             before, after = o.risk.risk_score, o.residual.risk_score
             rows.append([o.risk.attack, defense, before, after, o.residual.level, verdict, runs(o.evidence, link)])

@@ -87,6 +87,17 @@ def test_what_people_wrote_is_whole_and_a_waiver_names_its_owner(facts: ProfileF
     assert "| Grace Hopper | word" in row
 
 
+def test_a_limit_that_is_met_exactly_is_met_in_the_table_too(facts: ProfileFacts) -> None:
+    """0.5 + 1e-16 is what (0.165 - 0.015) / 0.3 gives in floating point."""
+    patched, *others = facts.outcomes
+    left = replace(patched, residual=replace(patched.residual, risk_score=0.5 + 1.2e-16))
+    met = replace(facts, outcomes=(left, *others))
+    limits = AcceptanceSettings(max_residual_risk=0.5)
+    assert decide(met, limits, {}).go
+    (row,) = (line for line in lines_of(written(met), "Residual risk") if "static_patch" in line)
+    assert "| within |" in row
+
+
 def test_names_from_outside_stay_harmless(facts: ProfileFacts) -> None:
     text = written(replace(facts, profile="x\n<script>", skipped=("evasion.[fgsm](http://x) is not simulated",)))
     assert "<script>" not in text
