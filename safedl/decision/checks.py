@@ -127,7 +127,8 @@ def robust_accuracy(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
         return Check("not applicable", "no attack of the profile alters images at test time")
     accuracy, where, evidence = min(found, key=lambda row: row[0])
     low = accuracy < acceptance.min_robust_accuracy
-    text = f"smallest accuracy on attacked images {accuracy:.3f} ({where})"
+    shown = _apart(accuracy, acceptance.min_robust_accuracy)
+    text = f"smallest accuracy on attacked images {shown} ({where})"
     return Check(
         "fail" if low else "pass", f"{text}, at least {acceptance.min_robust_accuracy:g} is asked for", evidence
     )
@@ -180,9 +181,15 @@ def _largest(name: str, found: list[tuple[float, AttackOutcome]], limit: float) 
         return Check("not applicable", f"no attack of the profile has {'an' if name == 'ASR' else 'a'} {name}")
     over = [(value, o) for value, o in found if exceeds(value, limit)]
     shown = sorted(over or [max(found, key=lambda pair: pair[0])], key=lambda pair: -pair[0])
-    text = ", ".join(f"{value:.3f} ({o.risk.attack}, {_after(o)})" for value, o in shown)
+    text = ", ".join(f"{_apart(value, limit)} ({o.risk.attack}, {_after(o)})" for value, o in shown)
     evidence = tuple(uid for _, o in shown for uid in o.evidence)
     return Check("fail" if over else "pass", f"{'' if over else 'largest '}{name} {text}, limit {limit:g}", evidence)
+
+
+def _apart(value: float, limit: float) -> str:
+    """Return a value with three decimals, or as many more as it takes to tell it from a limit that it does not meet."""
+    decimals = next((n for n in range(3, 10) if round(value, n) != round(limit, n)), 3)
+    return f"{value:.{decimals}f}"
 
 
 def _after(outcome: AttackOutcome) -> str:

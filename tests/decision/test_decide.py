@@ -108,6 +108,15 @@ def test_a_limit_that_is_met_exactly_is_met() -> None:
     assert judged(make_facts(), "robust_accuracy", min_robust_accuracy=0.95).status == "pass"
 
 
+def test_a_value_just_beyond_its_limit_is_told_from_it() -> None:
+    asr = judged(make_facts({**MENDED, "asr": 0.2004}), "max_asr", max_asr=0.2)
+    assert (asr.status, asr.detail) == ("fail", "ASR 0.2004 (static_patch, after fine_pruning), limit 0.2")
+    robust = judged(make_facts({**MENDED, "robust_accuracy": 0.29996}), "robust_accuracy", min_robust_accuracy=0.3)
+    assert robust.status == "fail"
+    assert "0.29996 (static_patch" in robust.detail
+    assert "ASR 0.200 (" in judged(make_facts({**MENDED, "asr": 0.2}), "max_asr", max_asr=0.2).detail
+
+
 def test_a_waiver_is_not_called_a_pass() -> None:
     answer = Answer(waiver="not exposed", owner="eve")
     decision = decide(make_facts({**MENDED, "asr": 0.25}), LIMITS, {"max_asr": answer})
