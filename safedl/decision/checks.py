@@ -194,7 +194,9 @@ def _apart(value: float, limit: float) -> str:
 
 def _after(outcome: AttackOutcome) -> str:
     if outcome.best:
-        return f"after {outcome.best.defense}"
+        ran, seeds = len(outcome.best.results), len(outcome.shipped)
+        part = f", which completed on {ran} of {seeds} seeds" if ran < seeds else ""
+        return f"after {outcome.best.defense}{part}"
     # Below the limits of an effect no defense has a score: the user should know why none is counted.
     return UNDEFENDED if outcome.risk.effective else f"{UNDEFENDED}: too weak an attack to rank defenses against"
 

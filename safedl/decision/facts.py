@@ -45,6 +45,7 @@ class AttackOutcome:
     `residual` is then the undefended risk. Risks are those of the worst seed. `attacked` and `final`: metrics (means
     over seeds) of the attacked model and of the one that would ship; `clean`: of the clean models of the latter's
     seeds; `shipped`: those of the one that would ship for each seed; `evidence`: uids of the runs that they come from.
+    A seed on which the best defense did not complete is undefended.
     """
 
     risk: RiskAssessment
@@ -113,7 +114,11 @@ def outcome(
         own = {name: value for name, value in result.metrics.items() if name != "sampled_accuracy"}
         model = replace(seed.attack, metrics={**seed.attack.metrics, **own}, runs=(result.uid,))
         left.append(assess(model, seed.baseline, threat_model))
+    defended = {result.seed for result in best.results}
+    bare = [s for seed, s in seeds.items() if seed not in defended]
+    left += [assess(s.attack, s.baseline, threat_model) for s in bare]
     after = {name: found.mean for name, found in best.values.items()}
     clean = mean_metrics([seeds[r.seed].baseline for r in best.results])
-    shipped = tuple(r.metrics for r in best.results)
-    return AttackOutcome(risk, attacked, ranking, best, worst(left), after, clean, shipped, best.runs)
+    shipped = (*(r.metrics for r in best.results), *(s.attack.metrics for s in bare))
+    evidence = (*best.runs, *(uid for s in bare for uid in s.attack.runs))
+    return AttackOutcome(risk, attacked, ranking, best, worst(left), after, clean, shipped, evidence)

@@ -187,6 +187,22 @@ def test_what_a_defense_cost_is_told_of_the_seeds_that_it_ran_on(work: Workplace
     assert check(said(work), "accuracy_drop")[1].startswith("largest fall in clean accuracy 0.010 (static_patch")
 
 
+def test_a_seed_on_which_the_best_defense_failed_is_undefended(work: Workplace) -> None:
+    """Also where somebody waived that not every run completed."""
+    from safedl.conclusions import notes
+
+    ran(work, statuses={"static_patch/spectral_signatures@1": "failed"})
+    notes.change(work.results, "small", "runs_completed", Answer(waiver="known", owner="me"))
+    found = said(work)
+    assert not found.decision.go
+    after = "static_patch, after spectral_signatures, which completed on 1 of 2 seeds"
+    assert check(found, "max_asr") == ("fail", f"ASR 0.960 ({after}), limit 0.2")
+    assert check(found, "residual_risk")[0] == check(found, "robust_accuracy")[0] == "fail"
+    patch = next(o for o in found.facts.outcomes if o.risk.attack == "static_patch")
+    assert patch.residual.risk_score == patch.risk.risk_score
+    assert len(patch.evidence) == 2
+
+
 def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
     ran(work, seeds=(0,), statuses={"static_patch@0": "failed"})
     assert not said(work).decision.go
