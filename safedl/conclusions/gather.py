@@ -33,7 +33,7 @@ from safedl.plan import Stage, expand
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.documents import RiskPoint
-from safedl.risk.effect import Measure, Metrics, measure_of, number
+from safedl.risk.effect import Measure, Metrics, guesses, measure_of, number
 from safedl.risk.recommend import Advice, recommend
 from safedl.store import connect, queries
 from safedl.store.queries import ExperimentRow
@@ -90,20 +90,21 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
     if experiment:
         uids = {row.record.uid for row in completed.values()}
         rankings = compare(r for r in results(db, Selection(experiment=experiment.record.uid)) if r.uid in uids)
-    baseline = mean_metrics([row.metrics for row in completed.values() if row.record.kind == "baseline"])
+    clean = {row.record.uid: row.metrics for row in completed.values() if row.record.kind == "baseline"}
     outcomes = _outcomes(profile, stages, completed, rankings)
     shipped = {uid for o in outcomes for uid in o.evidence}
     attacked = _evasion(folder, completed)
     facts = ProfileFacts(
         profile=profile.name,
         threat_model=profile.threat_model,
-        baseline=baseline,
+        baseline=mean_metrics(list(clean.values())),
         planned=tuple(_planned(stage, runs.get(stage.id), baselines) for stage in stages),
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
         worst_cases=worst_cases(list(attacked.values())),
         together=worst_cases([document for uid, document in attacked.items() if uid in shipped]),
+        guessing=tuple(uid for uid, metrics in clean.items() if guesses(metrics)),
     )
     return Conclusions(
         profile=profile,

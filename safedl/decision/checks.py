@@ -69,6 +69,10 @@ def attacks_run(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
     open_stages = [p.stage for p in planned if p.status != "completed"]
     if open_stages:
         return Check("fail", f"not completed: {', '.join(open_stages)}")
+    if facts.guessing:
+        seeds = f"{len(facts.guessing)} of {sum(p.kind == 'baseline' for p in facts.planned)} seeds"
+        text = f"the clean model does no better than chance on {seeds}, so no attack could show an effect"
+        return Check("fail", text, facts.guessing)
     unmeasured = [o.risk.attack for o in facts.outcomes if not o.risk.measured]
     if unmeasured:
         return Check("fail", f"run, but not measured: {', '.join(unmeasured)}")

@@ -75,6 +75,8 @@ class ProfileFacts:
     """Each model under all attacks at test time that were run against it, image by image."""
     together: tuple[WorstCase, ...] = ()
     """Each model that would ship against several attacks at test time, under all of these, image by image."""
+    guessing: tuple[str, ...] = ()
+    """Uids of the clean models that do no better than chance."""
 
 
 def mean_metrics(rows: Sequence[Metrics]) -> dict[str, float]:

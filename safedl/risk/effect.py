@@ -103,5 +103,20 @@ def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
     )
 
 
+def guesses(clean: Metrics) -> bool:
+    """Say whether a clean model does no better than chance, so that no attack could show an effect on it.
+
+    Judged by the mean of its classes' accuracies: that of a model with a single answer is chance, however many images
+    a class has. Not known, so false, where these are not recorded.
+    """
+    named = [number(clean, name) for name in clean if name.startswith("clean_accuracy.")]
+    shares = [share for share in named if share is not None]
+    if len(shares) < 2:
+        return False
+    chance = 1 / len(shares)
+    limit = noise(chance, chance, number(clean, "test_images")) / math.sqrt(2)  # chance itself has no error
+    return sum(shares) / len(shares) - chance <= limit
+
+
 def _verdict(worked: bool) -> str:
     return "the attack worked" if worked else "attack not effective"

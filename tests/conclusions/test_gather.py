@@ -203,6 +203,22 @@ def test_a_seed_on_which_the_best_defense_failed_is_undefended(work: Workplace) 
     assert len(patch.evidence) == 2
 
 
+def test_nothing_is_shown_on_a_clean_model_that_guesses(work: Workplace) -> None:
+    """Its training went wrong on one seed: the attack does no harm there, because there is none left to do."""
+
+    def guessing(stage: Stage) -> dict[str, float]:
+        found = measure(stage)
+        if stage.seed == 1:
+            found |= {"clean_accuracy": 0.5, "clean_accuracy.0": 1.0, "clean_accuracy.1": 0.0}
+        return found | ({"asr": 0.0, "robust_accuracy": 0.5} if stage.seed == 1 and "asr" in found else {})
+
+    ran(work, measure=guessing)
+    found = said(work)
+    assert not found.decision.go
+    status, detail = check(found, "attacks_run")
+    assert (status, detail[:57]) == ("fail", "the clean model does no better than chance on 1 of 2 seed")
+
+
 def test_a_second_attempt_replaces_a_failed_one(work: Workplace) -> None:
     ran(work, seeds=(0,), statuses={"static_patch@0": "failed"})
     assert not said(work).decision.go

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from safedl.risk.effect import effect
+from safedl.risk.effect import effect, guesses
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,19 @@ def test_a_rise_is_called_a_rise() -> None:
     found = effect("accuracy", {"clean_accuracy": 0.90, "test_images": 500.0}, {"clean_accuracy": 0.96})
     assert not found.effective
     assert "a rise beyond noise" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("shares", "images", "guessing"),
+    [
+        ((1.0, 0.0, 0.0, 0.0), 10_000.0, True),  # one answer, whatever share of the images has it
+        ((0.25, 0.30, 0.25, 0.30), 400.0, True),
+        ((0.25, 0.40, 0.25, 0.40), 400.0, False),
+        ((0.7, 0.7), 40.0, False),
+        ((0.98, 0.97), None, False),
+        ((), 400.0, False),
+    ],
+)
+def test_a_clean_model_that_guesses(shares: tuple[float, ...], images: float | None, guessing: bool) -> None:
+    clean = {"clean_accuracy": 0.9, "test_images": images, **{f"clean_accuracy.{i}": s for i, s in enumerate(shares)}}
+    assert guesses(clean) is guessing
