@@ -194,7 +194,7 @@ def _example(example: Example, path: str, classes: tuple[str, ...]) -> dict[str,
 
 def _attack_keys(outcome: Outcome, own: Mapping[str, Any]) -> dict[str, Any]:
     """Return an attack's parameters as keys, and what a published result has even where the attack does not tell."""
-    keys: dict[str, Any] = {"attack_type": outcome.attack, **own}
+    keys: dict[str, Any] = {"attack_type": outcome.attack, "target_class": None, **own}
     if outcome.attack == "label_flipping":
         flipped = None if outcome.poisoned is None else int(outcome.poisoned.sum())
         keys |= {"flipping_strategy": own.get("strategy"), "num_flipped": flipped, "flipping_map": None}

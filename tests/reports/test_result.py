@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,13 @@ def test_keys_of_attacks(name: str) -> None:
     document = build(samples.attack(name, category), TWO)
     assert SHARED | further | {"attack_type", "target_class", "target_class_name", "poison_fraction"} <= set(document)
     assert document["target_class_name"] == "cat"
+
+
+def test_an_attack_without_a_target_says_so() -> None:
+    found = samples.attack("pgd", "evasion")
+    params = {key: value for key, value in found.params.items() if key != "attack.target_class"}
+    document = build(replace(found, params=params, details={}), TWO)
+    assert (document["target_class"], document["target_class_name"]) == (None, None)
 
 
 def test_values_of_a_backdoor() -> None:
