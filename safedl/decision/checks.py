@@ -49,14 +49,17 @@ def threats(threat_model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def threats_covered(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Check:
-    """Every threat that can be simulated has an attack that was run."""
+    """Every threat that can be simulated has an attack that was run, and altered something."""
     needed = [t for t in threats(facts.threat_model) if simulations(t)]
     if not needed:
         return Check("not applicable", "the profile names no threat that can be simulated")
-    done = [p for p in facts.planned if p.kind == "attack" and p.status == "completed"]
+    ran = [p for p in facts.planned if p.kind == "attack" and p.status == "completed"]
+    done = [p for p in ran if not p.idle]
     missing = [t for t in needed if not {p.attack for p in done} & set(simulations(t))]
     if missing:
-        return Check("fail", f"no attack was run for: {', '.join(missing)}")
+        idle = ", ".join(dict.fromkeys(p.attack for p in ran if p.idle and p.attack))
+        note = f" ({idle}: with a rate or budget of 0 nothing was altered)" if idle else ""
+        return Check("fail", f"no attack was run for: {', '.join(missing)}{note}")
     evidence = tuple(p.uid for p in done if p.uid and any(p.attack in simulations(t) for t in needed))
     return Check("pass", f"an attack was run for each of: {', '.join(needed)}", evidence)
 

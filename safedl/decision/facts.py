@@ -17,7 +17,8 @@ from safedl.risk.effect import Metrics, number
 class PlannedRun:
     """One stage of the profile's plan and the run that executed it.
 
-    `uid` is None where it was never run; `code` and `data`: the versions it recorded (data: a fingerprint).
+    `uid` is None where it was never run; `code` and `data`: the versions it recorded (data: a fingerprint);
+    `idle`: an attack that altered nothing, by a rate or a budget of 0.
     """
 
     stage: str
@@ -27,6 +28,7 @@ class PlannedRun:
     uid: str | None = None
     code: str | None = None
     data: str | None = None
+    idle: bool = False
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,19 @@ def test_a_seed_on_which_the_best_defense_failed_is_undefended(work: Workplace) 
     assert len(patch.evidence) == 2
 
 
+def test_an_attack_that_alters_nothing_covers_no_threat(work: Workplace) -> None:
+    """A poison rate of 0 shows a detector's false alarms, and nothing of the threat."""
+
+    def unpoisoned(stage: Stage) -> dict[str, float]:
+        return measure(stage) | ({"poison_rate": 0.0} if stage.id == "label_flipping@0" else {})
+
+    ran(work, seeds=(0,), measure=unpoisoned)
+    found = said(work)
+    assert not found.decision.go
+    detail = "no attack was run for: data_poisoning (label_flipping: with a rate or budget of 0 nothing was altered)"
+    assert check(found, "threats_covered") == ("fail", detail)
+
+
 def test_nothing_is_shown_on_a_clean_model_that_guesses(work: Workplace) -> None:
     """Its training went wrong on one seed: the attack does no harm there, because there is none left to do."""
 
