@@ -34,7 +34,7 @@ from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.documents import RiskPoint
 from safedl.risk.effect import Measure, Metrics, guesses, measure_of, number
-from safedl.risk.recommend import Advice, recommend
+from safedl.risk.recommend import Advice, Evidence, recommend
 from safedl.store import connect, queries
 from safedl.store.queries import ExperimentRow
 from safedl.store.records import RunRow
@@ -221,9 +221,15 @@ def _budget(row: RunRow) -> PrivacyBudget:
 
 
 def _advice(db: Path, found: AttackOutcome, completed: Mapping[str, RunRow]) -> Advice:
-    """Return the advice against an attack by what the store measured on its model and its data set's family."""
+    """Return the advice against an attack by what was measured on its model and its data set's family.
+
+    A defense that the profile's own runs measured stands by these, so that the advice says what the comparison says:
+    the rest of the store may hold it with other parameters or seeds, or on data that has changed since.
+    """
     run = next(row.record for row in completed.values() if row.record.uid == found.risk.runs[0])
-    measured = evidence(db, found.risk.attack, family(run.dataset), run.model)
+    here = _own_evidence(found.ranking) if found.ranking else {}
+    measured = [e for e in evidence(db, found.risk.attack, family(run.dataset), run.model) if e.defense not in here]
+    measured += here.values()
     own = {e.defense for e in measured if e.dataset == run.dataset}
     nearest = [
         replace(e, same=e.attack_recipe == run.recipe)
@@ -231,6 +237,19 @@ def _advice(db: Path, found: AttackOutcome, completed: Mapping[str, RunRow]) -> 
         if e.dataset == run.dataset or e.defense not in own
     ]
     return recommend(found.risk, recommended(found.risk.attack), nearest)
+
+
+def _own_evidence(ranking: Ranking) -> dict[str, Evidence]:
+    """Return what a profile's own runs measured, by defense."""
+    found = {}
+    for entry in ranking.entries:
+        score, mitigation = (entry.values.get(f"score.{name}") for name in ("final", "mitigation"))
+        if entry.kind == "defense" and score and mitigation:
+            found[entry.defense] = Evidence(
+                entry.defense, ranking.dataset, ranking.model, score.mean, mitigation.mean, score.count, entry.runs,
+                ranking.recipe,
+            )  # fmt: skip
+    return found
 
 
 def family(dataset: str) -> tuple[str, ...]:

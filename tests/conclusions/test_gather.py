@@ -107,6 +107,24 @@ def test_advice_names_what_was_measured_first(work: Workplace) -> None:
     assert said(work).advice["label_flipping"].recommended == ()
 
 
+def test_advice_says_what_the_comparison_of_the_profile_says(work: Workplace) -> None:
+    """The store holds the defense with other parameters too, on more seeds and to greater effect."""
+    ran(work, uid="e0", seeds=(0, 1, 2))
+    tuned = PROFILE.replace("static_patch: {defenses", "static_patch: {spectral_signatures: {threshold: 0.7}, defenses")
+
+    def weaker(stage: Stage) -> Mapping[str, float]:
+        return measure(stage) | ({"asr": 0.6} if stage.defense == "spectral_signatures" else {})
+
+    ran(work, tuned, seeds=(0,), measure=weaker)
+    found = said(work, tuned)
+    (ranking,) = (r for r in found.rankings if r.attack == "static_patch")
+    assert ranking.best is not None
+    advised = found.advice["static_patch"].recommended[0]
+    assert advised.evidence is not None
+    assert advised.evidence.score == ranking.best.mean("score.final")
+    assert (advised.evidence.runs, advised.evidence.seeds) == (ranking.best.runs, 1)
+
+
 def test_advice_of_the_family_counts_where_the_data_set_has_none(work: Workplace) -> None:
     other = PROFILE.replace("name: digits", "name: kmnist").replace("small", "other")
     mnist = PROFILE.replace("name: digits", "name: mnist")
