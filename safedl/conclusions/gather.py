@@ -30,6 +30,7 @@ from safedl.decision.facts import (
 from safedl.evaluation.comparison import Ranking, compare
 from safedl.evaluation.worst_case import worst_cases
 from safedl.plan import Stage, expand
+from safedl.profile.choices import planned_attacks
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.documents import RiskPoint
@@ -102,6 +103,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         outcomes=outcomes,
         budgets=tuple(_budget(row) for row in completed.values() if row.record.defense == "dp_training"),
         skipped=profile.skipped,
+        unsimulated=planned_attacks(profile.document),
         worst_cases=worst_cases(list(attacked.values())),
         together=worst_cases([document for uid, document in attacked.items() if uid in shipped]),
         guessing=tuple(uid for uid, metrics in clean.items() if guesses(metrics)),

@@ -10,6 +10,7 @@ from safedl.catalog.settings import AcceptanceSettings
 from safedl.decision.answers import Answer
 from safedl.decision.checks import AUTOMATIC, simulations, threats
 from safedl.decision.facts import ProfileFacts
+from safedl.threats import CATEGORIES
 
 Status = Literal["pass", "fail", "not applicable", "waived", "done", "open"]
 
@@ -89,7 +90,7 @@ def decide(facts: ProfileFacts, acceptance: AcceptanceSettings, answers: Mapping
 
 
 def checklist(facts: ProfileFacts, acceptance: AcceptanceSettings, answers: Mapping[str, Answer]) -> tuple[Item, ...]:
-    """Return all items: automatic checks first, then what people must settle, then threats that were not simulated."""
+    """Return all items: automatic checks first, then what people must settle, then what could not be simulated."""
     items = []
     for id, (title, check) in AUTOMATIC.items():
         found, answer = check(facts, acceptance), answers.get(id)
@@ -97,17 +98,20 @@ def checklist(facts: ProfileFacts, acceptance: AcceptanceSettings, answers: Mapp
         status: Status = "waived" if lifted else found.verdict
         items.append(Item(id, title, True, status, found.detail, found.evidence, answer))
     items += [_manual(id, title, asked, answers) for id, (title, asked) in MANUAL.items()]
+    asked = "There is no simulation of it here: assess it by other means."
     items += [
-        _manual(
-            f"not_simulated.{threat}",
-            f"Threat not simulated: {threat}",
-            "There is no simulation of it here: assess it by other means.",
-            answers,
-        )
-        for threat in threats(facts.threat_model)
-        if not simulations(threat)
+        _manual(f"not_simulated.{name}", f"{kind} not simulated: {name}", asked, answers)
+        for kind, name in _not_simulated(facts)
     ]
     return tuple(items)
+
+
+def _not_simulated(facts: ProfileFacts) -> list[tuple[str, str]]:
+    """Return the threats that a profile names and that have no simulation, and attacks of no such threat."""
+    named = [threat for threat in threats(facts.threat_model) if not simulations(threat)]
+    theirs = {attack for threat in named if threat in CATEGORIES for attack in CATEGORIES[threat].attacks}
+    others = [attack for attack in facts.unsimulated if attack not in theirs]
+    return [*(("Threat", threat) for threat in named), *(("Attack", attack) for attack in others)]
 
 
 def _manual(id: str, title: str, asked: str, answers: Mapping[str, Answer]) -> Item:

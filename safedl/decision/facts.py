@@ -73,6 +73,8 @@ class ProfileFacts:
     budgets: tuple[PrivacyBudget, ...] = ()
     skipped: tuple[str, ...] = ()
     """One line for each attack or defense that the profile names and that is not simulated."""
+    unsimulated: tuple[str, ...] = ()
+    """The attacks among them."""
     worst_cases: tuple[WorstCase, ...] = ()
     """Each model under all attacks at test time that were run against it, image by image."""
     together: tuple[WorstCase, ...] = ()

@@ -51,18 +51,22 @@ def attack_choices(
     return tuple(attacks)
 
 
+def planned_attacks(document: Mapping[Any, Any]) -> tuple[str, ...]:
+    """Return the attacks that a valid `document` names and that have no simulation yet."""
+    sections = [_mappings(document.get(section)) for section in ("attack_overrides", "defense_config")]
+    named = [attack for section in sections for attacks in section.values() for attack in _mappings(attacks)]
+    return tuple(dict.fromkeys(name for name in named if name in catalog.PLANNED_ATTACKS))
+
+
 def planned(document: Mapping[Any, Any]) -> tuple[str, ...]:
     """Return one line for each attack and defense of a valid `document` that has a name and no simulation yet."""
-    lines: dict[str, None] = {}
-    for section in ("attack_overrides", "defense_config"):
-        for attacks in _mappings(document.get(section)).values():
-            for attack, values in _mappings(attacks).items():
-                if attack in catalog.PLANNED_ATTACKS:
-                    lines[f"attack {attack}: not simulated; to be checked by hand"] = None
-                    continue
-                named = [*_mappings(values), *(_mappings(values).get("defenses") or ())]
-                for defense in (d for d in named if section == "defense_config" and d in catalog.PLANNED_DEFENSES):
-                    lines[f"defense {defense} against {attack}: not available yet"] = None
+    attacks = planned_attacks(document)
+    lines = dict.fromkeys(f"attack {attack}: not simulated; to be checked by hand" for attack in attacks)
+    for chosen in _mappings(document.get("defense_config")).values():
+        for attack, values in _mappings(chosen).items():
+            named = [*_mappings(values), *(_mappings(values).get("defenses") or ())] if attack not in attacks else []
+            for defense in (d for d in named if d in catalog.PLANNED_DEFENSES):
+                lines[f"defense {defense} against {attack}: not available yet"] = None
     return tuple(lines)
 
 

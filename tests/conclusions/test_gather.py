@@ -304,6 +304,16 @@ def test_answers_settle_and_waive(work: Workplace) -> None:
     assert (check(found, "max_asr")[0], check(found, "drift")[0]) == ("waived", "done")
 
 
+def test_what_the_profile_names_and_cannot_be_simulated_is_settled_by_people(work: Workplace) -> None:
+    """An attack of a threat that is listed already is no item of its own."""
+    named = PROFILE.replace(
+        "attack_overrides:", "attack_overrides:\n  privacy: {membership_inference: {}, model_extraction: {}}", 1
+    )
+    found = said(work, named)
+    manual = [i.id for i in found.decision.checklist if i.id.startswith("not_simulated.")]
+    assert manual == ["not_simulated.model_stealing", "not_simulated.membership_inference"]
+
+
 def test_a_privacy_budget_is_read_from_the_run(work: Workplace) -> None:
     text = PROFILE.replace("[robust_loss]", "[dp_training]")
 
