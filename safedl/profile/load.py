@@ -204,7 +204,8 @@ def _threats(threat_model: Mapping[str, Any], problems: list[Problem]) -> tuple[
     notes = []
     for question in QUESTIONS:
         answer = threat_model.get(question.id)
-        if answer is not None and answer not in question.values:
+        spelled = {str(answer), str(answer).replace("_", "-")}  # white_box is understood too
+        if answer is not None and not spelled & set(question.values):
             notes.append(f"threat_model.{question.id}: {_none_of(answer, question.values)}")
     categories = threat_model.get("threat_categories")
     place = "threat_model.threat_categories"

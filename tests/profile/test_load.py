@@ -13,6 +13,7 @@ from safedl.catalog.settings import DatasetSettings
 from safedl.errors import NotFoundError, UsageError
 from safedl.profile.load import check, load, parse
 from safedl.profile.problems import ProfileError
+from safedl.risk.assess import probability
 from tests.profile.conftest import PUBLISHED, SHIPPED
 
 STATIC = ("attack_overrides", "backdoor", "static_patch")
@@ -230,6 +231,12 @@ def test_odd_threat_answers_are_noted(valid: dict[str, Any]) -> None:
     assert profile.notes[0].startswith("threat_model.model_access: 'whitebox' is not used; it is none of white-box,")
     assert profile.notes[1].startswith("threat_model.threat_categories: 'backdoors' is not used")
     assert profile.skipped == ("threat model_stealing: not simulated; to be checked by hand",)
+
+
+def test_access_spelled_with_an_underscore_is_understood() -> None:
+    """The risk goes by it, so it must not be said to be passed over."""
+    assert parse("name: x\nthreat_model: {model_access: black_box}").notes == ()
+    assert probability("evasion", {"model_access": "black_box"})[0] == 0.8
 
 
 @pytest.mark.parametrize(
