@@ -106,6 +106,11 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         unsimulated=planned_attacks(profile.document),
         worst_cases=worst_cases(list(attacked.values())),
         together=worst_cases([document for uid, document in attacked.items() if uid in shipped]),
+        unread=tuple(
+            row.record.uid
+            for row in completed.values()
+            if row.record.category == "evasion" and row.record.uid not in attacked
+        ),
         guessing=tuple(uid for uid, metrics in clean.items() if guesses(metrics)),
     )
     return Conclusions(

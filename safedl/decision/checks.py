@@ -117,6 +117,10 @@ def robust_accuracy(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
 
     A model that would ship against several attacks is judged by all of them together, image by image.
     """
+    if facts.unread:
+        few = _few(list(facts.unread))
+        mend = "safedl db reindex, then safedl resume, measures them again"
+        return Check("fail", f"the result.json of these runs cannot be read: {few}; {mend}", facts.unread)
     found = [
         (min(values), f"{o.risk.attack}, {_after(o)}", o.evidence)
         for o in facts.outcomes

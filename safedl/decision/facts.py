@@ -79,6 +79,8 @@ class ProfileFacts:
     """Each model under all attacks at test time that were run against it, image by image."""
     together: tuple[WorstCase, ...] = ()
     """Each model that would ship against several attacks at test time, under all of these, image by image."""
+    unread: tuple[str, ...] = ()
+    """Uids of runs at test time whose result cannot be read, so that they are missing in the two above."""
     guessing: tuple[str, ...] = ()
     """Uids of the clean models that do no better than chance."""
 

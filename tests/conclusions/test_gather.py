@@ -376,3 +376,20 @@ def test_a_model_is_judged_under_all_attacks_that_it_would_ship_against(work: Wo
     status, detail = check(found, "robust_accuracy")
     assert (status, detail[:45]) == ("fail", "smallest accuracy on attacked images 0.200 (t"), detail
     assert "the worst of fgsm, pgd, after adversarial_training" in detail
+
+
+def test_a_result_that_cannot_be_read_hides_no_joint_attack(work: Workplace) -> None:
+    """Which images withstand all attacks together stands in the files alone."""
+
+    def of(stage: Stage) -> dict[str, float]:
+        found = {"clean_accuracy": 1.0, "seconds": 1.0, "test_images": 10.0}
+        if stage.attack:
+            found |= {"sampled_accuracy": 1.0, "adversarial_accuracy": 0.9 if stage.defense else 0.0}
+        return found
+
+    ran(work, EVASION, seeds=(0,), measure=of)
+    assert check(said(work, EVASION), "robust_accuracy")[0] == "pass"
+    lost = queries.runs(work.db, kind="defense", attack="fgsm")[0].record.uid
+    (work.results / "runs" / lost / "result.json").unlink()
+    status, detail = check(said(work, EVASION), "robust_accuracy")
+    assert (status, detail.split(";")[0]) == ("fail", f"the result.json of these runs cannot be read: {lost}")
