@@ -190,6 +190,14 @@ def test_words_for_numbers() -> None:
     assert [band(v) for v in (0.0, 0.5, 0.9)] == ["low", "medium", "high"]
 
 
+def test_a_level_begins_where_its_figure_is_shown() -> None:
+    """A fall of 15 points is half of the full one, and one of 20 two thirds, though floats fall short of that."""
+    half, two_thirds = accuracy_severity(0.95, 0.8), accuracy_severity(0.95, 0.75)
+    assert half < 0.5 and two_thirds < 2 / 3
+    assert level(risk_score(half, 1.0, 1.0)) == "medium"
+    assert band(two_thirds) == "high"
+
+
 def test_ranking_puts_what_worked_first() -> None:
     strong, weak = assess(backdoor(), BASELINE, WHITE_BOX), assess(backdoor(asr=0.45), BASELINE, WHITE_BOX)
     evasion = assess(fgsm(0.9), BASELINE, {"model_access": "black-box"})
