@@ -1,8 +1,8 @@
 """From a profile and the store to risk, advice, rankings and a decision.
 
-A profile's runs are those of its latest experiment as it was started or resumed last, linked ones included, that do
-what the profile says today (same recipe and seed). A stage without such a run counts as not run: linking costs nothing,
-so running the profile again settles it.
+A profile's runs are those of its latest experiment (by its name, and on its own files where it has such) as it was
+started or resumed last, linked ones included, that do what the profile says today (same recipe and seed). A stage
+without such a run counts as not run: linking costs nothing, so running the profile again settles it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from safedl.catalog import Category
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.defense_tags import recommended
 from safedl.conclusions import notes
+from safedl.conclusions.own_files import same_files
 from safedl.decision.decide import Decision, decide
 from safedl.decision.facts import (
     AttackOutcome,
@@ -80,7 +81,8 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
 
     Raises `StoreError` if the store cannot be used, `UsageError` for answers that cannot be read.
     """
-    past = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
+    named = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
+    past = [row for row in named if _of_its_files(folder, row.record.uid, profile)]
     experiment = past[0] if past else None
     found = _executed(db, folder, experiment.record.uid) if experiment else []
     stages = expand(profile, _seeds(experiment, found)).stages
@@ -134,6 +136,14 @@ def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequenc
         asked: Sequence[int] | None = options["seeds"]
         return asked
     return sorted({row.record.seed for row in found}) or None
+
+
+def _of_its_files(folder: Path, experiment: str, profile: Profile) -> bool:
+    """Say whether an experiment of a profile's name ran on the data and the model that the profile means."""
+    place = folder / "experiments" / experiment
+    plan = _read(place / "plan.json")
+    resumed = profile.path is not None and profile.path.resolve().parent == place.resolve()  # by its own copy
+    return resumed or plan is None or same_files(profile, folder.absolute().parent, plan.get("folders", ()))
 
 
 def _executed(db: Path, folder: Path, experiment: str, kinds: Sequence[str | None] = (None,)) -> list[RunRow]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from safedl.conclusions.gather import Conclusions, conclude
 from safedl.plan import Stage, expand
 from safedl.profile.load import parse
 from safedl.profile.schema import Profile
@@ -89,6 +90,17 @@ def ran(
             path.write_text(json.dumps({**document, "fingerprint": "f" * 64, "class_names": classes}))
     scoring.rescore(work.db)
     return profile
+
+
+def said(work: Workplace, text: str = PROFILE) -> Conclusions:
+    """Return what is concluded about the profile."""
+    return conclude(work.db, work.results, parse(text))
+
+
+def check(found: Conclusions, id: str) -> tuple[str, str]:
+    """Return status and finding of an item of the checklist."""
+    item = next(i for i in found.decision.checklist if i.id == id)
+    return item.status, item.detail
 
 
 def save(root: Path, text: str = PROFILE) -> Path:

@@ -3,29 +3,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from safedl.conclusions.gather import Conclusions, conclude, family
+from safedl.conclusions.gather import conclude, family
 from safedl.decision.answers import Answer
 from safedl.events import event
 from safedl.plan import Stage
-from safedl.profile.load import parse
+from safedl.profile.load import load, parse
 from safedl.store import queries
 from safedl.store.remove import remove_run
 from safedl.store.results import latest_experiment
-from tests.conclusions.measured import METRICS, PROFILE, measure, ran
+from tests.conclusions.measured import METRICS, PROFILE, check, measure, ran, said
 from tests.store import samples
 from tests.store.samples import Workplace
-
-
-def said(work: Workplace, text: str = PROFILE) -> Conclusions:
-    return conclude(work.db, work.results, parse(text))
-
-
-def check(found: Conclusions, id: str) -> tuple[str, str]:
-    item = next(i for i in found.decision.checklist if i.id == id)
-    return item.status, item.detail
 
 
 def test_a_profile_that_was_measured(work: Workplace) -> None:
@@ -171,6 +163,21 @@ def test_what_the_profile_no_longer_says_does_not_count(work: Workplace) -> None
     assert not changed.decision.go
     stricter = said(work, PROFILE + "acceptance: {max_asr: 0.01}\n")
     assert check(stricter, "max_asr")[0] == "fail"
+
+
+def test_runs_on_the_files_of_another_folder_do_not_count(work: Workplace, tmp_path: Path) -> None:
+    """Two projects whose profiles read alike, down to the names of their files."""
+    text = PROFILE.replace("{name: digits}", "{path: d.npz}")
+    for project in ("one", "two"):
+        (tmp_path / project).mkdir()
+        (tmp_path / project / "d.npz").write_text(project)
+        (tmp_path / project / "small.yaml").write_text(text)
+    ran(work, text, seeds=(0,))
+    plan = work.results / "experiments" / "e1" / "plan.json"
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "folders": [str(tmp_path / "one")]}))
+    one, two = (conclude(work.db, work.results, load(tmp_path / p / "small.yaml")) for p in ("one", "two"))
+    assert one.decision.go and one.experiment is not None
+    assert not two.decision.go and two.experiment is None
 
 
 def test_another_seed_than_the_one_that_ran_is_not_run(work: Workplace) -> None:
@@ -334,62 +341,3 @@ def test_files_that_are_gone_are_said_to_be_missing(work: Workplace) -> None:
     found = said(work)
     assert check(found, "versions_recorded")[0] == "fail"
     assert found.classes == ()
-
-
-EVASION = """\
-name: small
-dataset: {name: digits}
-model: {name: cnn}
-attack_overrides: {evasion: {fgsm: {}, pgd: {}, nes: {}}}
-defense_config:
-  evasion:
-    fgsm: {defenses: [adversarial_training]}
-    pgd: {defenses: [adversarial_training]}
-    nes: {defenses: [adversarial_training, jpeg_preprocessing]}
-"""
-
-
-def test_a_model_is_judged_under_all_attacks_that_it_would_ship_against(work: Workplace) -> None:
-    """Ten images: each attack alone fools the trained model on four of them, fgsm and pgd together on eight."""
-    withstood = {"fgsm": range(6), "pgd": range(4, 10), "nes": range(6)}
-
-    def of(stage: Stage) -> dict[str, float]:
-        found = {"clean_accuracy": 1.0, "seconds": 1.0, "test_images": 10.0}
-        if stage.attack:
-            found |= {"sampled_accuracy": 1.0, "adversarial_accuracy": 0.6 if stage.defense else 0.0}
-        return found | ({"adversarial_accuracy": 0.9} if stage.defense == "jpeg_preprocessing" else {})
-
-    ran(work, EVASION, seeds=(0,), measure=of)
-    for row in queries.runs(work.db, kind="defense"):
-        record = row.record
-        robust = range(9) if record.defense == "jpeg_preprocessing" else withstood[record.attack or ""]
-        facts = {
-            "uid": record.uid, "category": "evasion", "attack": record.attack, "defense": record.defense, "seed": 0,
-            "params": {}, "attacked_indices": list(range(10)), "attacked_labels": [0] * 10, "class_names": ["0"],
-            "robust_indices": list(robust),
-        }  # fmt: skip
-        (work.results / "runs" / record.uid / "result.json").write_text(json.dumps(facts))
-    found = said(work, EVASION + "acceptance: {min_robust_accuracy: 0.3}\n")
-    assert {o.risk.attack: o.best.defense for o in found.facts.outcomes if o.best} == {
-        "fgsm": "adversarial_training", "pgd": "adversarial_training", "nes": "jpeg_preprocessing",
-    }  # fmt: skip
-    status, detail = check(found, "robust_accuracy")
-    assert (status, detail[:45]) == ("fail", "smallest accuracy on attacked images 0.200 (t"), detail
-    assert "the worst of fgsm, pgd, after adversarial_training" in detail
-
-
-def test_a_result_that_cannot_be_read_hides_no_joint_attack(work: Workplace) -> None:
-    """Which images withstand all attacks together stands in the files alone."""
-
-    def of(stage: Stage) -> dict[str, float]:
-        found = {"clean_accuracy": 1.0, "seconds": 1.0, "test_images": 10.0}
-        if stage.attack:
-            found |= {"sampled_accuracy": 1.0, "adversarial_accuracy": 0.9 if stage.defense else 0.0}
-        return found
-
-    ran(work, EVASION, seeds=(0,), measure=of)
-    assert check(said(work, EVASION), "robust_accuracy")[0] == "pass"
-    lost = queries.runs(work.db, kind="defense", attack="fgsm")[0].record.uid
-    (work.results / "runs" / lost / "result.json").unlink()
-    status, detail = check(said(work, EVASION), "robust_accuracy")
-    assert (status, detail.split(";")[0]) == ("fail", f"the result.json of these runs cannot be read: {lost}")

@@ -1,0 +1,44 @@
+"""Whether a profile's own data and model are the files that an experiment of its name ran on."""
+
+from __future__ import annotations
+
+import filecmp
+from collections.abc import Sequence
+from pathlib import Path
+
+from safedl.profile.schema import Profile
+
+
+def same_files(profile: Profile, root: Path, then: Sequence[str]) -> bool:
+    """Say whether what a profile calls `data.npz` is what an experiment found in the folders `then`.
+
+    Two profiles of one name and with the same relative paths may lie in two folders: the runs of one say nothing of the
+    other. `root`: the workspace. What is no longer there, as after a move, cannot be told apart and counts as the same,
+    as does a copy of a file.
+    """
+    own = [profile.path.resolve().parent] if profile.path else []
+    now = [*own, root]
+    return all(_same(_found(name, now), _found(name, [Path(f) for f in then])) for name in _names(profile))
+
+
+def _names(profile: Profile) -> list[str]:
+    """Return the files and folders of a profile's own, as it names them."""
+    names = list(profile.model.files) if profile.model else []
+    if data := profile.dataset:
+        names += [data.path] if data.path else [data.name] if data.type == "custom" else []
+    return names
+
+
+def _found(name: str, folders: Sequence[Path]) -> Path | None:
+    path = Path(name).expanduser()
+    candidates = [path] if path.is_absolute() else [folder / path for folder in folders]
+    return next((c for c in candidates if c.exists()), None)
+
+
+def _same(now: Path | None, then: Path | None) -> bool:
+    try:
+        if now is None or then is None or now.samefile(then):
+            return True
+        return now.is_file() and then.is_file() and filecmp.cmp(now, then, shallow=False)
+    except OSError:  # not to be read
+        return True
