@@ -121,4 +121,5 @@ def suggest(answers: Mapping[str, str]) -> tuple[Suggestion, ...]:
 
 def not_simulated(categories: Iterable[str]) -> tuple[str, ...]:
     """Return those of the threat categories for which no attack can be run: they need a check by hand."""
-    return tuple(c for c in categories if c in CATEGORIES and not CATEGORIES[c].simulated)
+    empty = {c for c in catalog.CATEGORIES if not any(spec.category == c for spec in catalog.ATTACKS.values())}
+    return tuple(c for c in categories if c in empty or (c in CATEGORIES and not CATEGORIES[c].simulated))

@@ -173,3 +173,8 @@ def test_every_attack_has_entries_that_a_profile_takes(attack: str, dataset: str
     (choice,) = check(document).attacks
     assert choice.spec.name == attack
     assert {d.spec.name for d in choice.defenses} == {d.name for d in catalog.defenses_for(attack)}
+
+
+def test_a_category_without_any_attack_is_said_not_to_be_simulated() -> None:
+    profile = check({"name": "x", "threat_model": {"threat_categories": ["privacy", "evasion"]}})
+    assert profile.skipped == ("threat privacy: not simulated; to be checked by hand",)
