@@ -92,9 +92,11 @@ def _experiment(workspace: Workspace, profile: str) -> str:
 
     found = latest_experiment(workspace.db, profile)
     if found is None:
+        from safedl.conclusions.gather import experiments_of
         from safedl.profile.load import load
 
-        found = latest_experiment(workspace.db, load(workspace.find_profile(profile)).name)
+        past = experiments_of(workspace.db, workspace.results, load(workspace.find_profile(profile)))
+        found = past[0].record.uid if past else None
     if found is None:
         raise NotFoundError(f"profile '{profile}' has not run yet; run it: safedl run {profile}")
     return found

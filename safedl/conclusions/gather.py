@@ -81,8 +81,7 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
 
     Raises `StoreError` if the store cannot be used, `UsageError` for answers that cannot be read.
     """
-    named = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
-    past = [row for row in named if _of_its_files(folder, row.record.uid, profile)]
+    past = experiments_of(db, folder, profile)
     experiment = past[0] if past else None
     found = _executed(db, folder, experiment.record.uid) if experiment else []
     stages = expand(profile, _seeds(experiment, found)).stages
@@ -127,6 +126,15 @@ def conclude(db: Path, folder: Path, profile: Profile) -> Conclusions:
         classes=tuple(next((b["class_names"] for b in baselines.values() if "class_names" in b), ())),
         metrics={row.record.uid: row.metrics for row in completed.values()},
     )
+
+
+def experiments_of(db: Path, folder: Path, profile: Profile) -> list[ExperimentRow]:
+    """Return a profile's latest experiments, the newest first: by its name, and on its own files where it has such.
+
+    `db` and `folder` as in `conclude`. Raises `StoreError` if the store cannot be used.
+    """
+    named = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
+    return [row for row in named if _of_its_files(folder, row.record.uid, profile)]
 
 
 def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequence[int] | None:

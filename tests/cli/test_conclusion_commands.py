@@ -169,6 +169,21 @@ def test_compare_without_a_store_or_profile(safedl: Safedl, work: Workplace) -> 
     assert "has not run yet" in safedl("compare", "--profile", "small").err
 
 
+def test_compare_by_a_file_takes_the_runs_on_its_own_data(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
+    """As `check` does: another profile that reads alike lies beside other data."""
+    text = PROFILE.replace("{name: digits}", "{path: d.npz}")
+    for project in ("one", "two"):
+        (tmp_path / project).mkdir()
+        data = save(tmp_path / project, text).with_name("d.npz")
+        data.write_text(project)
+    ran(work, text)
+    plan = work.results / "experiments" / "e1" / "plan.json"
+    ran_on = str(tmp_path / "one" / "profiles")
+    plan.write_text(json.dumps({**json.loads(plan.read_text()), "folders": [ran_on]}))
+    assert "static_patch on d / cnn" in safedl("compare", "--profile", "one/profiles/small.yaml").out
+    assert safedl("compare", "--profile", "two/profiles/small.yaml").code == 4
+
+
 def test_report_goes_where_it_is_told(work: Workplace, safedl: Safedl, tmp_path: Path) -> None:
     ran(work)
     assert Path(safedl("report", "small").out.strip()) == tmp_path / "results" / "final_report.md"
