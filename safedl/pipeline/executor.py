@@ -23,6 +23,9 @@ from safedl.progress import Cancelled
 GRACE = 1.2
 """Seconds that running stages get to stop after a cancel, before they are left to themselves."""
 
+STANDSTILL = 1.0
+"""So many seconds between two looks at the stages: the whole process stood still, by ctrl-z or a paused machine."""
+
 STAGE_THREAD = "stage "
 """What the names of the threads begin with that stages run in."""
 
@@ -76,6 +79,7 @@ class Executor:
         self._status: dict[str, str] = dict.fromkeys(done, "completed")
         self._running: dict[str, _Running] = {}
         self._inbox: queue.SimpleQueue[Event | _Done] = queue.SimpleQueue()
+        self._looked_at = time.monotonic()
         self.abandoned = False
         """Whether a thread was left behind: the process must leave by os._exit."""
 
@@ -187,6 +191,10 @@ class Executor:
 
     def _give_up_hanging(self) -> list[Event]:
         now = time.monotonic()
+        if now - self._looked_at > STANDSTILL:  # no stage could give a sign of life meanwhile
+            for running in self._running.values():
+                running.monitor.last_step = now
+        self._looked_at = now
         hanging = [s for s in self._plan.stages if s.id in self._running]
         events = []
         for stage in hanging:

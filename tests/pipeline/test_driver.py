@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -283,6 +285,22 @@ def test_stage_without_a_sign_of_life_is_given_up(run: Drive, monkeypatch: pytes
     statuses = driven.statuses()
     assert statuses["static_patch@0"] == "failed"
     assert statuses["label_flipping/robust_loss@0"] == "completed"
+
+
+def test_the_time_that_a_driver_was_stopped_is_no_silence_of_its_stages(
+    run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(_lab: object, job: stages.Job, _progress: Progress) -> Any:
+        if job.stage.kind == "baseline":
+            time.sleep(0.2)
+            words = "kill -STOP $0; sleep 2; kill -CONT $0; sleep 0.3"
+            subprocess.run(["sh", "-c", words, str(os.getpid())], check=True)
+        return {"metrics": {}, "timing": {}, "kind": job.stage.kind}
+
+    monkeypatch.setattr("safedl.pipeline.executor.execute", stopped)
+    monkeypatch.setattr("safedl.reports.publish", lambda *_args, **_more: None)
+    driven = run(stall=1.5, attacks=("label_flipping",), defenses=("robust_loss",))
+    assert (driven.code, set(driven.statuses().values())) == (0, {"completed"})
 
 
 def test_two_drivers_cannot_share_an_experiment(workspace: Workspace, run: Drive) -> None:
