@@ -26,6 +26,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring every file below a folder to disk, whoever wrote it."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write or replace a text file atomically, as UTF-8."""
     write_bytes(path, text.encode())

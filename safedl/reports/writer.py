@@ -18,7 +18,8 @@ TRIGGER = ("trigger", "mask", "overlay")
 def write(folder: Path, outcome: Outcome) -> result.Document:
     """Write `examples/`, `histograms/`, `report.md` and last `result.json` into a run's folder; return the document.
 
-    Each file is written atomically. The same outcome gives the same bytes.
+    Each file is written atomically, and what lies there already (weights, indices) is on disk before `result.json` is.
+    The same outcome gives the same bytes.
     """
     examples = _draw_examples(outcome)
     histograms = _draw_histograms(outcome)
@@ -34,6 +35,7 @@ def write(folder: Path, outcome: Outcome) -> result.Document:
         files.write_bytes(folder / path, data)
     document = result.build(outcome, pictures)
     files.write_text(folder / REPORT, render(document))
+    files.sync_folder(folder)
     files.write_json(folder / RESULT, document)
     return document
 

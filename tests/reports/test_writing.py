@@ -56,6 +56,23 @@ def check_links(report: Path) -> list[str]:
     return paths
 
 
+def test_weights_are_on_the_disk_before_a_result_speaks_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "files" / "model.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    synced: list[tuple[str, bool]] = []
+
+    def fsync(descriptor: int) -> None:
+        name = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((str(name), (tmp_path / "result.json").exists()))
+
+    monkeypatch.setattr("os.fsync", fsync)
+    reports.write(tmp_path, samples.detector())
+    assert (str(weights), False) in synced
+
+
 def test_a_runs_folder(tmp_path: Path) -> None:
     document = reports.write(tmp_path, samples.detector(histograms={"../conv.0": np.arange(9.0)}))
     assert list(contents(tmp_path)) == [
