@@ -101,13 +101,18 @@ def backup(db: Path, target: Path | None = None) -> Path:
     if target.exists():
         raise StoreError(f"{target} exists already; choose another name for the backup")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        connect.errors_of(db),
-        closing(connect.open_readonly(db)) as source,
-        closing(sqlite3.connect(target)) as copy,
-    ):
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+    try:
+        with (
+            connect.errors_of(db),
+            closing(connect.open_readonly(db)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
+    except BaseException:
+        for suffix in ("", "-journal"):  # what is cut short must not be taken for a backup
+            target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
+        raise
     return target
 
 

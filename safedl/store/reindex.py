@@ -78,23 +78,27 @@ def reindex(db: Path, results: Path) -> Report:
         experiments = _read_all(results / "experiments", _read_experiment, problems)
         runs = _rooted(_read_all(results / "runs", _read_run, problems), problems)
         new = db.with_name(f"{db.name}.new")
-        _remove(new)
-        migrate.ensure(new)
-        with errors_of(new):
-            engine = write_engine(new)
-            with engine.begin() as connection:
-                _fill(connection, results, experiments, runs, problems)
-                rescore_all(connection)
-            engine.dispose()  # the last connection takes the log into the file
-        _refuse_while_driving(results)
-        # A log that belongs to the old file must not be found beside the new one.
-        for suffix in LOGS:
-            db.with_name(db.name + suffix).unlink(missing_ok=True)
-        if damaged:
-            db.replace(aside := db.with_name(f"{db.name}.damaged"))
-            problems.append(f"{db} was no database; it is kept as {aside}")
-        new.replace(db)
-        _remove(new)
+        _remove(new)  # one that was killed left it
+        try:
+            migrate.ensure(new)
+            with errors_of(new):
+                engine = write_engine(new)
+                try:
+                    with engine.begin() as connection:
+                        _fill(connection, results, experiments, runs, problems)
+                        rescore_all(connection)
+                finally:
+                    engine.dispose()  # the last connection takes the log into the file
+            _refuse_while_driving(results)
+            # A log that belongs to the old file must not be found beside the new one.
+            for suffix in LOGS:
+                db.with_name(db.name + suffix).unlink(missing_ok=True)
+            if damaged:
+                db.replace(aside := db.with_name(f"{db.name}.damaged"))
+                problems.append(f"{db} was no database; it is kept as {aside}")
+            new.replace(db)
+        finally:
+            _remove(new)
     return Report(len(experiments), len(runs), tuple(problems))
 
 

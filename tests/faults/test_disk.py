@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import resource
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,9 @@ import pytest
 
 from safedl import errors
 from safedl.cli.output import explain
+from safedl.errors import StoreError
+from safedl.store import migrate
+from safedl.store.reindex import reindex
 from safedl.workspace import Workspace
 from tests.faults import harness
 
@@ -63,6 +66,35 @@ def test_a_file_that_cannot_be_written(workspace: Workspace) -> None:
     assert "Traceback" not in driver.said() and "internal" not in driver.said()
     assert len(said(driver)) == 1 and "look whether the disk is full" in driver.said(), driver.said()
     assert harness.integrity(workspace.db) == []
+
+
+@pytest.fixture
+def narrow() -> Iterator[Callable[[], None]]:
+    """Return what lets no file of this process grow beyond 40 kB, until the test ends."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_backup_that_does_not_fit_leaves_nothing_that_looks_like_one(
+    undisturbed: Workspace, tmp_path: Path, narrow: Callable[[], None]
+) -> None:
+    narrow()
+    with pytest.raises(StoreError, match="disk"):
+        migrate.backup(undisturbed.db, tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_rebuilt_store_that_does_not_fit_leaves_the_old_one_alone(
+    undisturbed: Workspace, tmp_path: Path, narrow: Callable[[], None]
+) -> None:
+    db = migrate.backup(undisturbed.db, tmp_path / "safedl.db")
+    before = db.read_bytes()
+    narrow()
+    with pytest.raises(StoreError, match="disk"):
+        reindex(db, undisturbed.results)
+    assert {path.name for path in tmp_path.iterdir()} == {"safedl.db", "safedl.db.lock"}
+    assert db.read_bytes() == before
 
 
 def test_a_folder_that_is_read_only(tmp_path: Path, undisturbed: Workspace) -> None:
