@@ -159,7 +159,9 @@ class _Driver:
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / LOCK)
         try:
-            lock.acquire(timeout=PATIENCE)
+            # Whoever replaces the store holds its lock from its last look for drivers on: none may begin in between.
+            with migrate.lock(self.workspace.db):
+                lock.acquire(timeout=PATIENCE)
         except Timeout as error:
             raise StoreError(
                 f"experiment {self.uid} is running already; follow it: safedl runs logs -f {self.uid}"

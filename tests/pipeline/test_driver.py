@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,8 +23,9 @@ from safedl.pipeline import stages
 from safedl.pipeline.driver import Request, prepare
 from safedl.profile.load import parse
 from safedl.progress import Progress
-from safedl.store import queries
+from safedl.store import queries, recover
 from safedl.store.recorder import Recorder
+from safedl.store.reindex import reindex
 from safedl.workspace import Workspace, new_uid
 
 from .conftest import PROFILE, Drive
@@ -315,6 +317,30 @@ def test_two_drivers_cannot_share_an_experiment(workspace: Workspace, run: Drive
 
     driven = run(second, attacks=("label_flipping",), defenses=("robust_loss",))
     assert (driven.code, refused) == (0, [driven.uid])
+
+
+def test_a_driver_does_not_begin_while_its_store_is_replaced(
+    workspace: Workspace, run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = {"attacks": ("label_flipping",), "defenses": ("robust_loss",)}
+    run(**some)
+    looked, began = threading.Event(), threading.Event()
+
+    def living_drivers(results: Path) -> list[str]:
+        found = recover.living_drivers(results)
+        if looks := next(looking):
+            looked.set()
+            began.wait(2 * looks)
+        return found
+
+    looking = iter((0, 1))
+    monkeypatch.setattr("safedl.store.reindex.living_drivers", living_drivers)
+    replacing = threading.Thread(target=reindex, args=(workspace.db, workspace.results))
+    replacing.start()
+    assert looked.wait(60)
+    driven = run(lambda _: began.set(), seeds=(1,), **some)
+    replacing.join()
+    assert {row.record.seed for row in queries.runs(workspace.db, experiment=driven.uid)} == {1}
 
 
 def test_the_end_of_the_terminal_is_ignored_while_driving(run: Drive) -> None:
