@@ -46,7 +46,7 @@ def info(
         return
     print_rows([{"what": key, "is": str(value)} for key, value in facts.items() if value is not None])
     if revision is None:
-        note(f"no store yet at {workspace.db}; run something first")
+        note(connect.none_yet(workspace.db))
 
 
 @app.command("upgrade")

@@ -141,4 +141,9 @@ def exists(path: Path) -> bool:
 def require(path: Path) -> None:
     """Raise `NotFoundError` if there is no store yet, `StoreError` if it cannot be used."""
     if not exists(path):
-        raise NotFoundError(f"no store yet at {path}; run something first")
+        raise NotFoundError(none_yet(path))
+
+
+def none_yet(path: Path) -> str:
+    """Return what to say where there is no store: it may have been deleted, and the results still be there."""
+    return f"no store yet at {path}; run something first, or, if there are results already: safedl db reindex"

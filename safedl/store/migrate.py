@@ -100,10 +100,13 @@ def backup(db: Path, target: Path | None = None) -> Path:
     target = target or db.with_name(f"{db.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%f}.bak")
     if target.exists():
         raise StoreError(f"{target} exists already; choose another name for the backup")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.filename}: {error.strerror}") from error
     try:
         with (
-            connect.errors_of(db),
+            connect.errors_of(target),  # the store itself was read above
             closing(connect.open_readonly(db)) as source,
             closing(sqlite3.connect(target)) as copy,
         ):

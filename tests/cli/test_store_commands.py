@@ -121,7 +121,7 @@ def test_without_a_store(safedl: Call, tmp_path: Path) -> None:
     for command in (("sql", "SELECT 1"), ("runs", "ls"), ("runs", "show", "x"), ("db", "check"), ("db", "backup")):
         done = safedl(*command)
         assert (done.code, done.out) == (4, "")
-        assert "no store yet at" in done.err
+        assert "no store yet at" in done.err and "safedl db reindex" in done.err
     info = safedl("db", "info", "--json")
     assert (info.code, json.loads(info.out)["exists"]) == (0, False)
     assert safedl("db", "path").out == f"{tmp_path / 'safedl.db'}\n"

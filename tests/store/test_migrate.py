@@ -201,6 +201,15 @@ def test_backup_is_whole_while_somebody_writes(work: Workplace, tmp_path: Path) 
         migrate.backup(tmp_path / "none.db")
 
 
+@pytest.mark.parametrize("target", ["file/copy.db", "/proc/copy.db"])
+def test_a_backup_that_cannot_be_written_is_named(work: Workplace, tmp_path: Path, target: str) -> None:
+    work.begin(samples.experiment(), [])
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=str(tmp_path / target)):
+        migrate.backup(work.db, tmp_path / target)
+    assert not (tmp_path / target).exists()
+
+
 def test_several_processes_make_one_store(tmp_path: Path) -> None:
     db = tmp_path / "safedl.db"
     code = (
