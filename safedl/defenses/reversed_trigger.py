@@ -15,7 +15,7 @@ from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
 from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
-from safedl.training.workbench import model_digest
+from safedl.training.workbench import load_tensors, model_digest
 
 STEPS = 150
 BATCH = 16
@@ -119,8 +119,10 @@ def _kept_triggers(scenario: Scenario, phase: str) -> ReversedTriggers:
         torch.save({"patterns": found.patterns, "masks": found.masks, "sizes": found.sizes}, folder / "triggers.pt")
 
     trusted = tensor_digest(scenario.trusted.images, scenario.trusted.labels)
-    artifact = bench.artifact("triggers", bench.key(model_digest(model), trusted, bench.seed, phase), build)
-    return ReversedTriggers(**torch.load(artifact.path / "triggers.pt", weights_only=True, map_location="cpu"))
+    key = bench.key(model_digest(model), trusted, bench.seed, phase)
+    return ReversedTriggers(
+        **bench.artifact("triggers", key, build, lambda folder: load_tensors(folder / "triggers.pt"))
+    )
 
 
 def reverse_triggers(

@@ -21,7 +21,7 @@ from safedl.evaluation.metrics import Metrics
 from safedl.models.classifier import Classifier
 from safedl.risk.effect import noise
 from safedl.training.fit import to_float
-from safedl.training.workbench import Workbench, model_digest
+from safedl.training.workbench import Workbench, load_tensors, model_digest
 
 Substitute = Callable[[str, Mapping[str, Any]], Classifier]
 
@@ -89,8 +89,7 @@ def assault_clean(trial: Trial, model: Classifier) -> Assault:
         torch.save({**tensors, "details": dict(made.details)}, folder / "adversarial.pt")
 
     key = bench.key(trial.attack, dict(trial.params), bench.seed, model_digest(model), dataset.fingerprint)
-    path = bench.artifact("adversarial", key, build).path / "adversarial.pt"
-    kept = torch.load(path, weights_only=True, map_location="cpu")
+    kept = bench.artifact("adversarial", key, build, lambda folder: load_tensors(folder / "adversarial.pt"))
     chosen = dataset.test.select(kept["index"])
     return Assault(labels=chosen.labels, originals=chosen.images, **kept)
 
@@ -178,7 +177,7 @@ def certificate(model: Classifier, test: ImageSet, bench: Workbench) -> dict[str
         torch.save(found, folder / "radii.pt")
 
     key = bench.key(model_digest(model), repr(model.details), tensor_digest(chosen.images, chosen.labels))
-    radii = torch.load(bench.artifact("certificate", key, build).path / "radii.pt", weights_only=True)
+    radii = bench.artifact("certificate", key, build, lambda folder: load_tensors(folder / "radii.pt"))
     steps = [round(0.25 * k, 2) for k in range(9)]
     return {
         "certified_images": len(radii),

@@ -15,7 +15,7 @@ from safedl.attacks.sources import assign_sources
 from safedl.cache import digest
 from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.models.classifier import Classifier
-from safedl.training.workbench import Workbench, model_digest
+from safedl.training.workbench import Workbench, load_tensors, model_digest
 
 VERSION = 3
 """Raised when an attack would draw other poison from the same inputs."""
@@ -55,8 +55,7 @@ def draw(
             model_digest(clean_model) if clean_model else None,
         ]
     )
-    artifact = bench.artifact("poisoning", key, build)
-    return _load(artifact.path, train)
+    return bench.artifact("poisoning", key, build, lambda folder: _load(folder, train))
 
 
 def _save(folder: Path, clean: ImageSet, poisoning: Poisoning, sources: torch.Tensor | None) -> None:
@@ -79,7 +78,7 @@ def _save(folder: Path, clean: ImageSet, poisoning: Poisoning, sources: torch.Te
 
 
 def _load(folder: Path, clean: ImageSet) -> Poisoning:
-    tensors = torch.load(folder / "poisoning.pt", weights_only=True)
+    tensors = load_tensors(folder / "poisoning.pt")
     facts = json.loads((folder / "facts.json").read_text())
     images = clean.images
     if len(tensors["changed"]):

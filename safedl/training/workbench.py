@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from safedl.cache import Artifact, ArtifactCache, digest
+from safedl.cache import ArtifactCache, digest
 from safedl.catalog.settings import TrainingSettings
 from safedl.data.imageset import ImageSet, tensor_digest
 from safedl.models.classifier import Classifier
@@ -51,6 +51,13 @@ class NamedObjective:
 
 
 CROSS_ENTROPY = NamedLoss("cross_entropy", F.cross_entropy)
+
+Loaded = TypeVar("Loaded")
+
+
+def load_tensors(path: Path) -> Any:
+    """Return what `torch.save` wrote, on the CPU."""
+    return torch.load(path, weights_only=True, map_location="cpu")
 
 
 def model_digest(model: Classifier) -> str:
@@ -113,10 +120,12 @@ class Workbench:
         def build(folder: Path) -> None:
             torch.save(train(self.build(seed)).cpu().state_dict(), folder / "model.pt")
 
-        artifact = self.artifact("model", key, build)
-        fresh = self.build(seed)
-        fresh.load_state_dict(torch.load(artifact.path / "model.pt", weights_only=True, map_location="cpu"))
-        return fresh.to(self.device).eval()
+        def load(folder: Path) -> Classifier:
+            fresh = self.build(seed)
+            fresh.load_state_dict(load_tensors(folder / "model.pt"))
+            return fresh.to(self.device).eval()
+
+        return self.artifact("model", key, build, load)
 
     def features(self, model: Classifier, images: Tensor) -> Tensor:
         """Return penultimate features float32 [N, D] of uint8 images [N, C, H, W], from the cache where known."""
@@ -126,9 +135,11 @@ class Workbench:
         def build(folder: Path) -> None:
             torch.save(predict.features(model, images, self.device, self.progress), folder / "features.pt")
 
-        artifact = self.artifact("features", self.key(model_digest(model), tensor_digest(images)), build)
-        loaded: Tensor = torch.load(artifact.path / "features.pt", weights_only=True, map_location="cpu")
-        return loaded
+        def load(folder: Path) -> Tensor:
+            loaded: Tensor = load_tensors(folder / "features.pt")
+            return loaded
+
+        return self.artifact("features", self.key(model_digest(model), tensor_digest(images)), build, load)
 
     def predict(self, model: Classifier, images: Tensor) -> Tensor:
         """Return logits float32 [N, K] of images [N, C, H, W], uint8 or float in [0, 1]."""
@@ -148,14 +159,23 @@ class Workbench:
         torch_version = ".".join(torch.__version__.split(".")[:2])
         return digest([VERSION, torch_version, self.device.type, self.threads, self.model_id, *parts])
 
-    def artifact(self, kind: str, key: str, build: Callable[[Path], None]) -> Artifact:
-        """Return an artifact of this stage, built if it is not in the cache yet; needs a cache."""
+    def artifact(self, kind: str, key: str, build: Callable[[Path], None], load: Callable[[Path], Loaded]) -> Loaded:
+        """Return what `load(folder)` reads of an artifact, built if it is not in the cache yet; needs a cache.
+
+        `cache gc` may take it away before it is read: then it is built again.
+        """
         assert self.cache is not None
-        start = time.perf_counter()
-        artifact = self.cache.get(
-            kind, key, build, self.producer, waiting=lambda: self.progress.step("wait for another stage", 0, 1)
-        )
-        if artifact.hit:
-            self.spared += artifact.seconds - (time.perf_counter() - start)
-            self.progress.log(f"{kind} {key[:12]} taken from the cache")
-        return artifact
+        while True:
+            start = time.perf_counter()
+            artifact = self.cache.get(
+                kind, key, build, self.producer, waiting=lambda: self.progress.step("wait for another stage", 0, 1)
+            )
+            if artifact.hit:
+                self.spared += artifact.seconds - (time.perf_counter() - start)
+                self.progress.log(f"{kind} {key[:12]} taken from the cache")
+            try:
+                return load(artifact.path)
+            except FileNotFoundError:
+                if self.cache.find(kind, key):
+                    raise
+            self.progress.log(f"{kind} {key[:12]} was removed from the cache meanwhile")

@@ -7,16 +7,19 @@ import threading
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 
 from safedl import events, liveness
-from safedl.cache import ArtifactCache
+from safedl.cache import Artifact, ArtifactCache
+from safedl.data.imageset import Dataset
 from safedl.store import queries
 from safedl.store.recover import recover
 from safedl.store.reindex import reindex
 from safedl.workspace import Workspace
+from tests.conftest import make_bench
 from tests.faults import harness
 from tests.store import samples
 from tests.store.samples import Workplace
@@ -142,3 +145,23 @@ def test_a_cache_from_the_future_is_used(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.undo()
     assert cache.find("model", "ab12") is not None
     assert cache.damaged() == []
+
+
+def test_what_is_removed_from_the_cache_before_it_is_read_is_made_again(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, cache = make_bench(digits), ArtifactCache(tmp_path)
+    bench.cache = cache
+    model, images = bench.build(0), digits.test.images[:20]
+    first = bench.features(model, images)
+    get, removed = cache.get, list[bool]()
+
+    def removing(*arguments: Any, **more: Any) -> Artifact:
+        artifact = get(*arguments, **more)
+        if not removed:
+            removed.append(cache.remove(artifact.path))
+        return artifact
+
+    monkeypatch.setattr(cache, "get", removing)
+    assert bench.features(model, images).equal(first)
+    assert removed == [True]
