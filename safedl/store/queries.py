@@ -1,7 +1,7 @@
 """Questions to the store. Answers are plain values; nothing of SQLAlchemy leaves this module.
 
 Functions raise `NotFoundError` where there is no store yet or no such row, and `StoreError` where it cannot be used;
-`completed` and `latest_attempt`, which a plan asks before anything ran, find nothing in a store that does not exist.
+`completed` and `latest_attempts`, which a plan asks before anything ran, find nothing in a store that does not exist.
 """
 
 from __future__ import annotations
@@ -42,6 +42,14 @@ class LogLine:
     at: str
     level: str
     message: str
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run of a stage, and how often the stage had been tried until then."""
+
+    uid: str
+    number: int
 
 
 def runs(
@@ -153,27 +161,25 @@ def open_runs(db: Path) -> list[RunRow]:
 
 def completed(db: Path, stage_keys: Iterable[str]) -> dict[str, str]:
     """Return, for those stage keys that have a completed run, its uid."""
+    # The state is looked at here: asked for it, SQLite would search by state, and most runs are completed.
+    query = select(col(Run.stage_key), col(Run.uid), col(Run.status))
+    return {row.stage_key: row.uid for row in _of_stages(db, query, stage_keys) if row.status == "completed"}
+
+
+def latest_attempts(db: Path, stage_keys: Iterable[str]) -> dict[str, Attempt]:
+    """Return, for those stage keys that ever ran, their newest run, in whatever state."""
+    query = select(col(Run.stage_key), col(Run.uid), col(Run.attempt)).order_by(col(Run.id))
+    return {row.stage_key: Attempt(row.uid, row.attempt) for row in _of_stages(db, query, stage_keys)}
+
+
+def _of_stages(db: Path, query: Select[*tuple[Any, ...]], stage_keys: Iterable[str]) -> Iterator[Row[Any]]:
+    """Yield what a query about runs says of those with one of the stage keys: nothing where there is no store."""
     keys = sorted(set(stage_keys))
     if not connect.exists(db):
-        return {}
-    found: dict[str, str] = {}
+        return
     with _reading(db) as connection:
         for start in range(0, len(keys), CHUNK):
-            # The state is looked at here: asked for it, SQLite would search by state, and most runs are completed.
-            query = select(col(Run.stage_key), col(Run.uid), col(Run.status)).where(
-                col(Run.stage_key).in_(keys[start : start + CHUNK])
-            )
-            found.update({r.stage_key: r.uid for r in connection.execute(query) if r.status == "completed"})
-    return found
-
-
-def latest_attempt(db: Path, stage_key: str) -> RunRecord | None:
-    """Return the newest run of a stage, in whatever state, or None if it never ran."""
-    if not connect.exists(db):
-        return None
-    with _reading(db) as connection:
-        found = _run_rows(connection, [col(Run.stage_key) == stage_key], limit=1)
-    return found[0].record if found else None
+            yield from connection.execute(query.where(col(Run.stage_key).in_(keys[start : start + CHUNK])))
 
 
 def metric_points(db: Path, uid: str) -> dict[str, list[tuple[int, float | None]]]:

@@ -119,8 +119,7 @@ def backwards(tmp_path: Path) -> Workplace:
 
 def test_after_the_clock_was_set_back_the_newest_is_still_the_last_that_ran(backwards: Workplace) -> None:
     assert [row.record.uid for row in queries.runs(backwards.db)] == ["second", "first"]
-    latest = queries.latest_attempt(backwards.db, "k")
-    assert latest is not None and latest.uid == "second"
+    assert queries.latest_attempts(backwards.db, ["k"])["k"].uid == "second"
     assert queries.completed(backwards.db, ["k"]) == {"k": "second"}
     assert [e.record.uid for e in queries.experiments(backwards.db)] == ["e2", "e1"]
     backwards.recorder.close()
@@ -134,8 +133,7 @@ def test_the_files_say_the_same_after_the_clock_was_set_back(backwards: Workplac
     for found in (before, after):
         found["metric"] = [row for row in found["metric"] if not row[1].startswith("score.")]
     assert after == before
-    latest = queries.latest_attempt(backwards.db, "k")
-    assert latest is not None and latest.uid == "second"
+    assert queries.latest_attempts(backwards.db, ["k"])["k"].uid == "second"
 
 
 def test_a_cache_from_the_future_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ def test_a_missing_store_is_named_and_not_made(tmp_path: Path, ask: Callable[[Pa
     with pytest.raises(NotFoundError, match="no store yet"):
         ask(db)
     assert queries.completed(db, ["k"]) == {}
-    assert queries.latest_attempt(db, "k") is None
+    assert queries.latest_attempts(db, ["k"]) == {}
     assert list(tmp_path.iterdir()) == []
 
 
