@@ -168,7 +168,8 @@ class Workspace:
     def delete_run(self, uid: str) -> None:
         """Delete a run that has ended: its row in the store and its folder. Published copies stay.
 
-        Raises `UsageError` if it has not ended or others rest on it, `NotFoundError` if there is no such run.
+        Raises `UsageError` if it has not ended or others rest on it, `NotFoundError` if there is no such run, and
+        `SafedlError` if not all of its folder could be deleted.
         """
         from safedl.store.remove import remove_run  # loads the database's library
 
@@ -177,7 +178,10 @@ class Workspace:
             raise UsageError(f"run {uid} is used by experiment {user}, which is running; wait for it or cancel it")
         remove_run(self.db, uid)
         # If this is cut short, `db reindex` finds the rest of the folder: nothing is half there in the store.
-        shutil.rmtree(self.run_folder(uid), ignore_errors=True)
+        folder = self.run_folder(uid)
+        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            raise SafedlError(f"run {uid} is out of the store, but {folder} could not be deleted: look at its rights")
 
     def running(self) -> list[str]:
         """Return the uids of the experiments whose driver is alive."""

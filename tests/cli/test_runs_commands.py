@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,16 @@ def test_rm_of_a_whole_family_deletes_all_of_it(safedl: Safedl, tmp_path: Path) 
     answer = safedl("runs", "rm", "--yes", "attack", "base", "clean", "perfect", "random")
     assert answer.code == 0, answer.err
     assert not list((tmp_path / "results" / "runs").iterdir())
+
+
+@pytest.mark.usefixtures("work")
+def test_rm_says_which_folder_it_could_not_delete(
+    safedl: Safedl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.rmdir", lambda *_args, **_more: os.close(-1))  # as where rights are missing
+    answer = safedl("runs", "rm", "--yes", "random")
+    assert answer.code == 1 and "deleted random" not in answer.err
+    assert str(tmp_path / "results" / "runs" / "random") in answer.err and "could not be deleted" in answer.err
 
 
 def follow(root: Path, uid: str, *statuses: str) -> Path:
