@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from safedl.cli.output import note
+from safedl.cli.output import even_unread, note
 from safedl.events import HEADLINES, Event, encode
 from safedl.progress import Progress
 from safedl.text import printable
@@ -41,14 +41,19 @@ def make_view(json: TextIO | None) -> Iterator[View]:
         yield JsonView(json)
     elif console.is_terminal:
         view = LiveView(console)
-        with view.live:
+        with even_unread():
+            view.live.start()
+        try:
             yield view
+        finally:
+            with even_unread():
+                view.live.stop()
     else:
         yield PlainView()
 
 
 class Preparation(Progress):
-    """Shows data being fetched and read, before there are stages to show."""
+    """Shows data being fetched and read, before there are stages to show; goes on where nobody reads it."""
 
     def __init__(self) -> None:
         self._bars = rich.progress.Progress(console=Console(stderr=True), transient=True)
@@ -56,22 +61,26 @@ class Preparation(Progress):
 
     def __enter__(self) -> Preparation:
         if self._bars.console.is_terminal:
-            self._bars.start()
+            with even_unread():
+                self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._bars.console.is_terminal:
-            self._bars.stop()  # elsewhere this would print an empty line
+            with even_unread():
+                self._bars.stop()  # elsewhere this would print an empty line
 
     def step(self, phase: str, done: int, total: int) -> None:
         """Move the phase's bar."""
-        if phase not in self._tasks:
-            self._tasks[phase] = self._bars.add_task(rich.markup.escape(printable(phase)), total=total)
-        self._bars.update(self._tasks[phase], completed=done, total=total)
+        with even_unread():
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bars.add_task(rich.markup.escape(printable(phase)), total=total)
+            self._bars.update(self._tasks[phase], completed=done, total=total)
 
     def log(self, message: str) -> None:
         """Say it on stderr."""
-        note(message)
+        with even_unread():
+            note(message)
 
 
 class JsonView:

@@ -92,6 +92,15 @@ def _is_utf8(stream: TextIO) -> bool:
     return str(stream.encoding).lower().replace("-", "") == "utf8"
 
 
+@contextmanager
+def even_unread() -> Iterator[None]:
+    """Let a lost terminal or a closed pipe stop nothing: what is printed goes nowhere from then on."""
+    try:
+        yield
+    except OSError:
+        drop_lost_output()
+
+
 def drop_lost_output() -> None:
     """Let what is printed go nowhere from now on, where its reader has gone: a closed pipe, a lost terminal."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

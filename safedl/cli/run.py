@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import warnings
@@ -11,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from safedl.cli.output import data_only, drop_lost_output, explain, note, print_rows
+from safedl.cli.output import data_only, drop_lost_output, even_unread, explain, note, print_rows
 from safedl.errors import NotFoundError, SafedlError, UsageError
 from safedl.events import Event
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
     from safedl.pipeline.driver import Prepared, Request
-    from safedl.pipeline.journal import Listener
 
 ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
@@ -59,6 +59,7 @@ def run(
         print(uid)
         note(f"running; follow it: safedl runs logs -f {uid}   stop it: safedl runs cancel {uid}")
         return
+    outlive_terminal()
     request = _request(path, attack, defense, seeds, workers, device, not no_cache, stall, experiment)
     _drive(workspace, request, json)
 
@@ -70,6 +71,7 @@ def resume(
 ) -> None:
     """Go on with an experiment: what is finished is kept, everything else is run."""
     workspace: Workspace = context.obj
+    outlive_terminal()
     uid = workspace.find_experiment(experiment)
     workspace.take_back_cancel(uid)  # before the seconds of preparing: who cancels from now on means this driver
     _drive(workspace, saved_request(workspace, uid), json)
@@ -173,6 +175,11 @@ def saved_request(workspace: Workspace, uid: str) -> Request:
     return Request(profile=load(path), folders=folders, experiment=uid, **{**options, **sequences})
 
 
+def outlive_terminal() -> None:
+    """Let the end of the terminal or of its connection stop nothing from now on, while data is read neither."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 def _drive(workspace: Workspace, request: Request, json: bool) -> None:
     if request.scan:
         from safedl.cli.scan import conclude_scan
@@ -206,15 +213,16 @@ def carry_out(
         warnings.simplefilter("ignore")  # what libraries say to developers; a run speaks through its events
     with data_only(), Preparation() as preparation:
         prepared = prepare(workspace, request, preparation)
+    drop_lost_output()
     _say_skipped(prepared)
     try:
         with data_only() as stdout, make_view(stdout if json else None) as view:
-            show = _patient(view.handle)
 
             def listen(item: Event) -> None:
                 if faults is not None and item["uid"] == prepared.request.experiment and item.get("level") == "error":
                     faults.append(item)
-                show(item)
+                with even_unread():  # files and store hear the rest
+                    view.handle(item)
 
             code, hanging = drive(workspace, prepared, listen)
             drop_lost_output()
@@ -230,18 +238,6 @@ def leave_as(code: int, hanging: bool) -> NoReturn:
     if hanging or code == 130:
         _leave(code)
     raise typer.Exit(code)
-
-
-def _patient(handle: Listener) -> Listener:
-    """Return a listener that a lost terminal or a closed pipe does not stop: files and store hear the rest."""
-
-    def listen(item: Event) -> None:
-        try:
-            handle(item)
-        except OSError:
-            drop_lost_output()
-
-    return listen
 
 
 def _leave(code: int) -> NoReturn:

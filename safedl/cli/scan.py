@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from safedl.cli.output import note, print_json, print_prose, print_rows
-from safedl.cli.run import Device, NoCache, carry_out, leave_as
+from safedl.cli.run import Device, NoCache, carry_out, leave_as, outlive_terminal
 from safedl.errors import IncompleteError, UsageError
 from safedl.workspace import Workspace
 
@@ -72,6 +72,7 @@ def scan(
         print(uid)
         note(f"running; follow it: safedl runs logs -f {uid}   stop it: safedl runs cancel {uid}")
         return
+    outlive_terminal()
     request = Request(
         profile=chosen, scan=True, workers=1, device=device, use_cache=not no_cache, experiment=experiment
     )

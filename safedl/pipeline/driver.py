@@ -309,7 +309,7 @@ class _Driver:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Cancel on the first interrupt, leave at once on the second; outlive the terminal."""
+        """Cancel on the first interrupt, leave at once on the second."""
 
         def interrupt(_signal: int, _frame: FrameType | None) -> None:
             self.interrupts += 1
@@ -317,7 +317,6 @@ class _Driver:
                 os._exit(130)
 
         before = {s: signal.signal(s, interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             yield
         finally:

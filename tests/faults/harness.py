@@ -82,6 +82,7 @@ class Driver:
 
 def _main(root: str, arguments: tuple[str, ...], log: str, before: Callable[[], None] | None) -> None:
     os.setsid()  # a terminal that is opened now is this session's own: losing it sends SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which may be ignored where the tests run
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for descriptor in (1, 2):
         os.dup2(target, descriptor)

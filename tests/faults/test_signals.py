@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from safedl import events
+from safedl.pipeline import driver as preparing
+from safedl.pipeline.lab import Lab
+from safedl.plan import Plan
+from safedl.progress import Progress
 from safedl.workspace import Workspace
 from tests.faults import harness
 
@@ -69,6 +74,33 @@ def test_a_driver_outlives_its_terminal(workspace: Workspace, undisturbed: Works
     agree(workspace, undisturbed)
     (uid,) = workspace.experiments()
     assert list(events.read(workspace.experiment_folder(uid) / "events.jsonl"))[-1]["status"] == "completed"
+
+
+def prepare_until_nobody_reads() -> None:
+    """Let the preparation of a driver last until its terminal has gone, and say something then."""
+    check = preparing.check_against_data
+
+    def slowly(lab: Lab, plan: Plan, progress: Progress) -> None:
+        progress.step("reading", 0, 2)
+        terminal = select.poll()
+        terminal.register(2, 0)  # a lost reader is told even if nothing is asked for
+        while not terminal.poll(100):
+            pass
+        progress.log("it took its time")
+        progress.step("reading", 1, 2)
+        check(lab, plan, progress)
+
+    preparing.check_against_data = slowly
+
+
+def test_a_driver_outlives_its_terminal_before_it_begins(workspace: Workspace, undisturbed: Workspace) -> None:
+    here, there = pty.openpty()
+    driver = harness.Driver(workspace.root, "run", "small", output=_path(there), before=prepare_until_nobody_reads)
+    os.read(here, 1)  # the bar
+    os.close(there)
+    os.close(here)
+    assert driver.wait() == 0
+    agree(workspace, undisturbed)
 
 
 def test_a_driver_outlives_who_reads_its_output(workspace: Workspace, undisturbed: Workspace) -> None:

@@ -343,23 +343,6 @@ def test_a_driver_does_not_begin_while_its_store_is_replaced(
     assert {row.record.seed for row in queries.runs(workspace.db, experiment=driven.uid)} == {1}
 
 
-def test_the_end_of_the_terminal_is_ignored_while_driving(run: Drive) -> None:
-    heard: list[int] = []
-
-    def hang_up(item: Event) -> None:
-        if item["event"] == "run" and item["status"] == "completed":
-            signal.raise_signal(signal.SIGHUP)
-
-    before = signal.signal(signal.SIGHUP, lambda number, _frame: heard.append(number))
-    try:
-        driven = run(hang_up, attacks=("label_flipping",), defenses=("robust_loss",))
-        signal.raise_signal(signal.SIGHUP)
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert set(driven.statuses().values()) == {"completed"}
-    assert heard == [signal.SIGHUP]  # the one after the end
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
