@@ -143,11 +143,8 @@ class Workspace:
         words = [f"--{option}={path}" for option, path in targets.items()]
         done = subprocess.run(
             self._command(["export", uid, *words]),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             raise _error(done.returncode, done.stderr)
         return f"{done.stderr}{done.stdout}".strip()
@@ -263,14 +260,20 @@ class Workspace:
     def _experiment_of(self, uid: str) -> str:
         if self.experiment_folder(uid).is_dir():
             return uid
-        return next((e for e in reversed(self.experiments()) if uid in self.read_plan(e)["runs"]), uid)
+        for experiment in reversed(self.experiments()):
+            with suppress(NotFoundError):  # what a damaged plan named nobody knows
+                if uid in self.read_plan(experiment)["runs"]:
+                    return experiment
+        return uid
 
     def read_plan(self, uid: str) -> dict[str, Any]:
         """Return an experiment's `plan.json`. Raises `NotFoundError` if it cannot be read."""
         path = self.experiment_folder(uid) / "plan.json"
         try:
             plan: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            if "runs" not in plan:
+                raise ValueError("it names no runs")
+        except (OSError, ValueError, TypeError) as error:
             raise NotFoundError(f"{path} cannot be read: {error}") from error
         return plan
 

@@ -72,6 +72,22 @@ def test_the_log_of_a_run_that_was_tried_again_is_printed(safedl: Safedl, tmp_pa
         assert answer.code == 0 and "baseline@0: failed: no memory" in answer.out
 
 
+@pytest.mark.parametrize("plan", ["", "[]", "7", "{}"])
+def test_the_log_of_a_run_is_printed_though_the_plan_of_another_experiment_is_damaged(
+    safedl: Safedl, tmp_path: Path, plan: str
+) -> None:
+    damaged = tmp_path / "results" / "experiments" / "20990101-000000-aaaaaa" / "plan.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text(plan)
+    run = tmp_path / "results" / "runs" / "r1"
+    run.mkdir(parents=True)
+    (run / "events.jsonl").write_text(encode(event("run", "r1", status="completed")) + "\n")
+    answer = safedl("runs", "logs", "r1")
+    assert answer.code == 0 and "completed" in answer.out, answer.err
+    refused = safedl("runs", "logs", "20990101")
+    assert refused.code == 4 and f"{damaged} cannot be read" in refused.err
+
+
 @pytest.mark.usefixtures("work")
 def test_a_name_that_fits_none_or_several_is_refused_with_what_there_is(safedl: Safedl, tmp_path: Path) -> None:
     none = safedl("export", "nope", "--data", "out.npz")
