@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from safedl.errors import SafedlError
 from safedl.events import Event, encode, is_torn
 from safedl.store.recorder import Recorder
 
@@ -55,7 +56,12 @@ class Journal:
         if uid not in self._runs:
             return
         if uid not in self._run_files:
-            self._run_files[uid] = (self._runs[uid] / "events.jsonl").open("a", encoding="utf-8")
+            try:
+                self._run_files[uid] = (self._runs[uid] / "events.jsonl").open("a", encoding="utf-8")
+            except FileNotFoundError as error:
+                raise SafedlError(
+                    f"the folder of run {uid} is gone: {self._runs[uid]}; go on with: safedl resume {self._folder.name}"
+                ) from error
         _append(self._run_files[uid], line)
         if item["event"] == "run" and item["status"] != "running":
             self._run_files.pop(uid).close()

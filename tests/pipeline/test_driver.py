@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 
 from safedl.cache import ArtifactCache
 from safedl.defenses.contract import Findings, Scenario
-from safedl.errors import StoreError, UsageError
+from safedl.errors import SafedlError, StoreError, UsageError
 from safedl.events import Event
 from safedl.pipeline import stages
 from safedl.pipeline.driver import Request, prepare
@@ -303,6 +304,20 @@ def test_the_time_that_a_driver_was_stopped_is_no_silence_of_its_stages(
     monkeypatch.setattr("safedl.reports.publish", lambda *_args, **_more: None)
     driven = run(stall=1.5, attacks=("label_flipping",), defenses=("robust_loss",))
     assert (driven.code, set(driven.statuses().values())) == (0, {"completed"})
+
+
+def test_a_folder_deleted_before_its_run_began_is_named_and_resuming_completes(
+    workspace: Workspace, run: Drive
+) -> None:
+    some = {"attacks": ("label_flipping",), "defenses": ("robust_loss",)}
+
+    def delete(item: Event) -> None:
+        if item["event"] == "experiment" and item["status"] == "started":
+            shutil.rmtree(workspace.run_folder(item["stages"][0]["uid"]))
+
+    with pytest.raises(SafedlError, match=r"is gone: .*go on with: safedl resume"):
+        run(delete, experiment="e", **some)
+    assert run(experiment="e", **some).code == 0
 
 
 def test_two_drivers_cannot_share_an_experiment(workspace: Workspace, run: Drive) -> None:
