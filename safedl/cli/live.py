@@ -20,7 +20,7 @@ from rich.text import Text
 from safedl.cli.output import even_unread, note
 from safedl.events import HEADLINES, Event, encode
 from safedl.progress import Progress
-from safedl.text import printable
+from safedl.text import duration, printable
 
 SYMBOLS = {"completed": "✓", "linked": "✓", "failed": "✗", "cancelled": "■", "skipped": "–", "interrupted": "!"}
 WORDS = {"linked": "done before"}
@@ -213,13 +213,7 @@ class LiveView:
                 Text(f"{seconds:.0f} s"),
             )
         left = self.follower.remaining_seconds()
-        eta = f"about {_duration(left)} left" if left is not None else ""
-        elapsed = _duration(time.monotonic() - self.follower.started)
+        eta = f"about {duration(left)} left" if left is not None else ""
+        elapsed = duration(time.monotonic() - self.follower.started)
         head = f"{self.follower.finished} of {len(self.follower.stages)} stages   {elapsed}   {eta}   ctrl-c stops"
         return Group(table, Text(head))
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -100,7 +100,7 @@ class Executor:
             elif time.monotonic() > deadline:
                 events += self._abandon_all()
             if deadline is not None and not self._running:
-                events += self._close_waiting("cancelled", None)
+                events += [self._settle(s, "cancelled", None) for s in self._waiting()]
             if events:
                 sink(events)
             if len(self._status) == len(self._plan.stages) and not self._running:
@@ -214,6 +214,3 @@ class Executor:
 
     def _abandon_all(self) -> list[Event]:
         return [self._abandon(s, "cancelled", None) for s in self._plan.stages if s.id in self._running]
-
-    def _close_waiting(self, status: str, error: str | None) -> list[Event]:
-        return [self._settle(s, status, error) for s in self._waiting()]
