@@ -23,7 +23,7 @@ from safedl import __version__, reports
 from safedl.cache import ArtifactCache, digest
 from safedl.conclusions.gather import conclude
 from safedl.conclusions.write import write
-from safedl.errors import NotFoundError, StoreError, UsageError
+from safedl.errors import NotFoundError, StoreError, UsageError, in_a_line
 from safedl.events import Event, event, now
 from safedl.liveness import LOCK, PATIENCE
 from safedl.pipeline.check import check_against_data
@@ -196,8 +196,7 @@ class _Driver:
                 folder=self.workspace.run_folder, workers=prepared.workers, stall=prepared.request.stall,
             )  # fmt: skip
             statuses = executor.run(journal.write, Control(self._cancelled, self._asked))
-            with FileLock(self.workspace.results / PUBLISHING):  # two that end together would mix their files
-                faults = [*self._publish(uids, statuses), *self._conclude(uids)]
+            faults = self._share(uids, statuses)
             journal.write(faults)
             complete = all(s == "completed" for s in statuses.values())
             stopped = not complete and self._cancelled()
@@ -322,6 +321,14 @@ class _Driver:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _share(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> list[Event]:
+        """Write what all experiments share. Return what there is to say."""
+        try:
+            with FileLock(self.workspace.results / PUBLISHING):  # two that end together would mix their files
+                return [*self._publish(uids, statuses), *self._conclude(uids)]
+        except (OSError, NotImplementedError) as error:  # of the lock: it may be another user's
+            return [self._fault(f"results were not published, nor a report written: {in_a_line(error)}")]
 
     def _publish(self, uids: Mapping[str, str], statuses: Mapping[str, str]) -> list[Event]:
         """Copy completed results to the paths that people look at. Return what there is to say."""

@@ -12,6 +12,7 @@ import pytest
 from safedl.conclusions.gather import conclude
 from safedl.evaluation.scores import score
 from safedl.events import Event
+from safedl.pipeline.driver import PUBLISHING
 from safedl.profile.load import parse
 from safedl.store.sql import query
 from safedl.workspace import Workspace
@@ -115,3 +116,11 @@ def test_a_fault_in_publishing_loses_no_score(workspace: Workspace, run: Drive) 
     assert "results were not published: NotADirectoryError" in said["message"]
     assert query(workspace.db, "SELECT count(*) FROM defense_results WHERE score IS NOT NULL").rows == [(1,)]
     assert (workspace.results / "final_report.md").is_file()
+
+
+def test_an_experiment_ends_though_the_lock_of_what_is_shared_cannot_be_taken(workspace: Workspace, run: Drive) -> None:
+    (workspace.results / PUBLISHING).mkdir(parents=True)
+    driven = run(attacks=("label_flipping",), defenses=("robust_loss",))
+    assert driven.code == 1 and driven.events[-1]["status"] == "completed"
+    (said,) = [e for e in driven.events if e["event"] == "log" and e["level"] == "error"]
+    assert "nor a report written: IsADirectoryError" in said["message"]
