@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -87,7 +87,9 @@ def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:
     recorder = Recorder(db)
     try:
         for row in _still_open(db, experiment):
-            recorder.apply(list(events.read(results / "runs" / row.record.uid / "events.jsonl")))
+            told = list(events.read(results / "runs" / row.record.uid / "events.jsonl"))
+            with suppress(KeyError, TypeError, ValueError, AttributeError):  # a damaged file ends no run
+                recorder.apply(told)
         left = [row.record.uid for row in _still_open(db, experiment)]
         ends = [events.event("run", uid, status="interrupted", error=REASON) for uid in left]
         for end in ends:

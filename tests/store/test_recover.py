@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 
 from safedl import events
@@ -80,6 +81,17 @@ def test_the_files_say_it_too(work: Workplace) -> None:
     work.recorder.close()
     assert reindex(work.db, work.results).problems == ()
     assert {r.record.uid: r for r in queries.runs(work.db)} == {r.record.uid: r for r in before}
+
+
+@pytest.mark.parametrize(
+    "line", ['{"event": "run", "uid": "attack"}', '{"event": "result", "uid": "attack", "metrics": 3}']
+)
+def test_a_run_whose_events_are_damaged_is_interrupted_like_others(work: Workplace, line: str) -> None:
+    begin(work)
+    with (work.results / "runs" / "attack" / "events.jsonl").open("a") as file:
+        file.write(f"{line}\n")
+    assert "attack" in recover(work.db, work.results)
+    assert statuses(work)["base"] == "completed" and statuses(work)["attack"] == "interrupted"
 
 
 def test_whoever_resumes_recovers_its_own_experiment(work: Workplace) -> None:
