@@ -33,6 +33,16 @@ def test_correction_is_bonferronis() -> None:
     assert corrected(2.0, 1) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("z", [9.0, 20.0, 37.0])
+def test_correction_holds_far_out(z: float) -> None:
+    assert corrected(z, 20) == pytest.approx(norm.isf(norm.sf(z) / 20))
+
+
+@pytest.mark.parametrize("z", [38.4, 40.0, 1e6])
+def test_correction_is_a_number_wherever_it_is_asked_for(z: float) -> None:
+    assert z <= corrected(z, 20) < z + 0.1
+
+
 def test_planted_confusion_shows_in_both_statistics() -> None:
     """Thirty images of class 0 are taken for class 2; the reference is right everywhere."""
     labels = torch.arange(3).repeat_interleave(50)
