@@ -20,6 +20,14 @@ def check_eligible(eligible: Tensor, fraction: float, who: str) -> None:
         raise UsageError(f"nothing to poison: the training set has no {who}")
 
 
+def share_of(total: int, fraction: float) -> int:
+    """Return how many a `fraction` of `total` images is. Raises `UsageError` if one above 0 comes to none."""
+    count = round(fraction * total)
+    if fraction > 0 and not count:
+        raise UsageError(f"nothing to poison: {fraction:g} of {total} images is none; raise the rate, or set it to 0")
+    return count
+
+
 def draw(eligible: Tensor, count: int, rng: torch.Generator) -> Tensor:
     """Return the positions (int64, ascending) of `count` random samples among the `eligible` (bool [N]).
 

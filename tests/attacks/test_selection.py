@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from safedl.attacks.selection import check_class, check_eligible, draw, perturbation_size, poison_mask
+from safedl.attacks.selection import check_class, check_eligible, draw, perturbation_size, poison_mask, share_of
 from safedl.errors import UsageError
 
 
@@ -30,6 +30,17 @@ def test_asking_of_nobody_is_an_error_unless_nothing_is_asked() -> None:
     check_eligible(~nobody, 0.1, "image of class 7")
     with pytest.raises(UsageError, match="no image of class 7"):
         check_eligible(nobody, 0.1, "image of class 7")
+
+
+@pytest.mark.parametrize(("fraction", "total", "count"), [(0.0, 3, 0), (0.05, 1000, 50), (0.2, 3, 1), (1.0, 3, 3)])
+def test_share_of_the_images(fraction: float, total: int, count: int) -> None:
+    assert share_of(total, fraction) == count
+
+
+def test_a_rate_that_poisons_nobody_is_an_error() -> None:
+    """An attack that did nothing would be taken for one that the model withstands."""
+    with pytest.raises(UsageError, match=r"0\.08 of 5 images is none; raise the rate"):
+        share_of(5, 0.08)
 
 
 def test_poison_mask() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safedl.attacks.contract import AttackContext, Poisoning, Trigger
-from safedl.attacks.selection import check_eligible, draw, perturbation_size, poison_mask
+from safedl.attacks.selection import check_eligible, draw, perturbation_size, poison_mask, share_of
 from safedl.catalog.attacks.backdoor import LabelMode
 from safedl.data.imageset import ImageSet
 
@@ -25,11 +25,12 @@ def plant(
 
     corrupted: samples of other classes, which get the label `target`; clean: samples of class `target`, which keep
     it. Where fewer are eligible than asked for, all of them are poisoned, and `details` records both numbers.
+    Raises `UsageError` for a fraction above 0 that comes to nobody.
     """
     corrupted = label_mode == "corrupted"
     eligible = (data.labels != target) if corrupted else (data.labels == target)
-    wanted = round(fraction * len(data))
     check_eligible(eligible, fraction, f"image {'outside' if corrupted else 'of'} class {target}")
+    wanted = share_of(len(data), fraction)
     index = draw(eligible, wanted, context.rng)
     if len(index) < wanted:
         context.progress.log(f"poison_fraction asks for {wanted} images; only {len(index)} are eligible")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from safedl.attacks.contract import AttackContext, Poisoning
-from safedl.attacks.selection import check_class, check_eligible, draw, perturbation_size, poison_mask
+from safedl.attacks.selection import check_class, check_eligible, draw, perturbation_size, poison_mask, share_of
 from safedl.catalog.attacks.poisoning import CleanLabelParams
 from safedl.data.imageset import ImageSet
 from safedl.models.classifier import Classifier
@@ -30,7 +30,7 @@ def poison(data: ImageSet, params: CleanLabelParams, context: AttackContext) -> 
     feature_collision moves the clean model's penultimate features towards those of an image of another class, at
     most epsilon away in any pixel. For each altered class, that other class - its anchor class - is drawn once, so
     that the effect gathers where it can be measured: test images of the anchor class taken for the altered one.
-    Raises `UsageError` for a class that does not exist or has no samples.
+    Raises `UsageError` for a class that does not exist or has no samples, and for a share above 0 that comes to none.
     """
     if context.clean_model is None:
         raise ValueError("clean_label needs the clean model")
@@ -76,7 +76,7 @@ def _choose(
     data: ImageSet, eligible: Tensor, model: Classifier, params: CleanLabelParams, context: AttackContext
 ) -> Tensor:
     """Return the positions of the images to alter: at random, or by the clean model's confidence in their class."""
-    count = round(params.fraction_poison * int(eligible.sum()))
+    count = share_of(int(eligible.sum()), params.fraction_poison)
     if params.source_selection == "random" or not count:
         return draw(eligible, count, context.rng)
     members = eligible.nonzero().flatten()

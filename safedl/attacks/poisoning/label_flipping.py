@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from safedl.attacks.contract import AttackContext, Poisoning
-from safedl.attacks.selection import check_class, check_eligible, draw, poison_mask
+from safedl.attacks.selection import check_class, check_eligible, draw, poison_mask, share_of
 from safedl.catalog.attacks.poisoning import LabelFlippingParams
 from safedl.data.imageset import ImageSet
 
@@ -20,7 +20,7 @@ def poison(data: ImageSet, params: LabelFlippingParams, context: AttackContext) 
 
     Eligible are the source class (one_to_one), all but the target class (many_to_one) or all (fully_random, which
     gives any other class with equal chance). Classes that are not given are drawn. Raises `UsageError` for classes
-    that do not exist, and for a source class without samples.
+    that do not exist, for a source class without samples, and for a rate above 0 that comes to no sample.
     """
     source, target = _classes(params, context)
     if source is not None:
@@ -31,7 +31,7 @@ def poison(data: ImageSet, params: LabelFlippingParams, context: AttackContext) 
         eligible, who = torch.ones(len(data), dtype=torch.bool), "sample"
     check_eligible(eligible, params.flip_rate, who)
     num_eligible = int(eligible.sum())
-    index = draw(eligible, round(params.flip_rate * num_eligible), context.rng)
+    index = draw(eligible, share_of(num_eligible, params.flip_rate), context.rng)
 
     labels = data.labels.clone()
     if target is None:
