@@ -102,12 +102,14 @@ class _Execution:
         values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
         assert self.job.parent is not None and self.stage.attack is not None
         measure = catalog.attack(self.stage.attack).measure
-        seen = effect(measure, self.job.parent["metrics"], values)
-        details = {**poisoning.details, "target_class": poisoning.target_class, "effective": seen.effective}
+        details = {**poisoning.details, "target_class": poisoning.target_class}
         if poisoning.trigger is not None and poisoning.target_class is not None:
-            details |= metrics.asr_counts(
-                values, self.dataset.test.labels, poisoning.target_class, self.dataset.classes
-            )
+            test, target, classes = self.dataset.test, poisoning.target_class, self.dataset.classes
+            details |= metrics.asr_counts(values, test.labels, target, classes)
+            untriggered = metrics.backdoor_metrics(self.own.predict(clean, test.images), test.labels, target, classes)
+            details["target_rate_clean_model"] = untriggered.get("asr")
+        seen = effect(measure, self.job.parent["metrics"], {**_numbers(details), **values})
+        details["effective"] = seen.effective
         self._keep_model(model)
         picture.keep_poisoning(self.job.folder, poisoning)
         return self._outcome(

@@ -78,6 +78,7 @@ def accuracy_before(measure: Measure, baseline: Metrics, attacked: Metrics) -> f
 def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
     """Say whether an attack worked: a backdoor by an ASR of at least 0.5, others by accuracy that fell beyond noise.
 
+    An ASR that the clean model reaches without a trigger, because it takes most images for the target, shows nothing.
     `baseline`: the clean model's metrics; `attacked`: the attack's run. Evasion leaves the model as it is: there the
     accuracy on adversarial images is compared with the one on the same images before.
     """
@@ -87,8 +88,7 @@ def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
         asr = number(attacked, "asr")
         if asr is None:
             return Effect(False, False, "not measured: the run has no attack success rate")
-        worked = asr >= MIN_ASR
-        return Effect(True, worked, f"{_verdict(worked)}: ASR {asr:.3f}, the limit is {MIN_ASR}")
+        return _backdoor(asr, attacked)
     evasion = measure == "adversarial"
     before = accuracy_before(measure, baseline, attacked)
     after = number(attacked, "adversarial_accuracy" if evasion else "clean_accuracy")
@@ -101,6 +101,17 @@ def effect(measure: Measure, baseline: Metrics, attacked: Metrics) -> Effect:
     return Effect(
         True, worked, f"{_verdict(worked)}: accuracy{where} {before:.3f} → {after:.3f}, {size} noise (±{limit:.3f})"
     )
+
+
+def _backdoor(asr: float, attacked: Metrics) -> Effect:
+    """Say whether a backdoor worked: where most images are taken for the target anyway, it has to add to that."""
+    before, images = number(attacked, "target_rate_clean_model"), number(attacked, "attack_success_denominator")
+    limit = 0.0 if before is None else noise(asr, before, images)
+    if before is not None and asr >= MIN_ASR and asr - before <= limit:
+        reason = f"{_verdict(False)}: ASR {asr:.3f}, within noise (±{limit:.3f}) of the {before:.3f} of these images "
+        return Effect(True, False, reason + "that the clean model takes for the target without a trigger")
+    worked = asr >= MIN_ASR
+    return Effect(True, worked, f"{_verdict(worked)}: ASR {asr:.3f}, the limit is {MIN_ASR}")
 
 
 def guesses(clean: Metrics) -> bool:

@@ -9,8 +9,14 @@ import torch
 
 from safedl.cache import ArtifactCache
 from safedl.data.imageset import Dataset, ImageSet
+from safedl.pipeline.driver import Request, open_lab
 from safedl.pipeline.poison import draw
+from safedl.pipeline.stages import Job, execute
+from safedl.plan import expand
+from safedl.profile.load import parse
+from safedl.progress import SILENT
 from safedl.training.workbench import Workbench
+from safedl.workspace import Workspace
 from tests.conftest import make_bench
 
 
@@ -33,3 +39,20 @@ def test_another_seed_draws_other_poison_from_the_same_data(digits: Dataset, tmp
     one, again, other = (draw("label_flipping", params, digits, bench, None).mask for bench in benches)
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
+
+
+def test_a_model_of_one_answer_has_no_backdoor(digits: Dataset, workspace: Workspace) -> None:
+    """Nearly all images are of the target class, nobody is poisoned, and still every other image gets its label."""
+    train = digits.train.select((digits.train.labels == 0) | (torch.arange(len(digits.train)) % 200 == 0))
+    profile = parse(
+        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\ntraining: {epochs: 10, learning_rate: 0.01}\n"
+        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0, target_class: 0}}}"
+    )
+    lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
+    lab._datasets[0] = replace(digits, train=train)
+    baseline, attack = expand(profile).stages
+    first = execute(lab, Job(baseline, "a", workspace.root / "a", torch.device("cpu")), SILENT)
+    found = execute(lab, Job(attack, "b", workspace.root / "b", torch.device("cpu"), first, first), SILENT)
+    assert found["metrics"]["asr"] > 0.9
+    assert found["target_rate_clean_model"] > 0.9
+    assert found["effective"] is False

@@ -22,6 +22,15 @@ def test_a_backdoor_counts_from_half(asr: float, worked: bool) -> None:
     assert found.effective is worked
 
 
+@pytest.mark.parametrize(("without", "worked"), [(0.0, True), (0.5, True), (0.95, False), (1.0, False)])
+def test_a_backdoor_counts_beyond_what_the_clean_model_takes_for_the_target(without: float, worked: bool) -> None:
+    attacked = {"asr": 1.0, "target_rate_clean_model": without, "attack_success_denominator": 30.0}
+    found = effect("asr", {"clean_accuracy": 0.7, "test_images": 100.0}, attacked)
+    assert found.measured
+    assert found.effective is worked
+    assert ("without a trigger" in found.sentence) is not worked
+
+
 def test_noise_matches_repeated_draws() -> None:
     """Two equal models differ by more than the stated noise in about 5 % of draws, half of these being falls."""
     draws = np.random.default_rng(0).binomial(500, 0.9, (4000, 2)) / 500
