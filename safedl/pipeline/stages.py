@@ -295,8 +295,11 @@ class _Execution:
 
     def _retrain(self, poisoning: Poisoning, flagged: Tensor) -> Classifier:
         kept = poisoning.data.select(~flagged)
-        if torch.bincount(kept.labels).count_nonzero() < 2:
-            raise SafedlError(f"nothing to train on: {int(flagged.sum())} of {len(flagged)} samples were flagged")
+        left = kept.labels.unique().tolist()
+        if len(left) < min(2, len(poisoning.data.labels.unique())):
+            count = f"{int(flagged.sum())} of {len(flagged)} samples were flagged"
+            rest = f"the others are all of class '{self.dataset.classes[left[0]]}'" if left else "none is left"
+            raise SafedlError(f"nothing to train on: {count}, {rest}")
         return self.own.fit(kept, phase="retrain")
 
     def _model_code(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,11 +42,32 @@ def test_another_seed_draws_other_poison_from_the_same_data(digits: Dataset, tmp
     assert not torch.equal(one, other)
 
 
+def test_data_that_an_attack_left_with_one_class_can_still_be_examined(digits: Dataset, workspace: Workspace) -> None:
+    """All of the few images of other classes are poisoned: what a detector makes of that is a result like any other."""
+    train = digits.train.select((digits.train.labels == 0) | (torch.arange(len(digits.train)) % 200 == 0))
+    profile = parse(
+        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\ntraining: {epochs: 1}\n"
+        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0.5, target_class: 0}}}\n"
+        "defense_config: {backdoor: {static_patch: {defenses: [activation_clustering], "
+        "activation_clustering: {variant: literal}}}}"
+    )
+    lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
+    lab._datasets[0] = replace(digits, train=train)
+    documents: dict[str | None, Any] = {None: None}
+    for stage in expand(profile).stages:
+        before = documents[stage.parent], documents.get("baseline@0"), documents[stage.after]
+        job = Job(stage, "a", workspace.root / stage.id, torch.device("cpu"), *before)
+        documents[stage.id] = execute(lab, job, SILENT)
+    assert documents["static_patch/activation_clustering@0"]["metrics"]["removed"] > 0
+    assert documents["static_patch/perfect_removal@0"]["metrics"]["tpr"] == 1
+
+
 def test_a_model_of_one_answer_has_no_backdoor(digits: Dataset, workspace: Workspace) -> None:
     """Nearly all images are of the target class, nobody is poisoned, and still every other image gets its label."""
     train = digits.train.select((digits.train.labels == 0) | (torch.arange(len(digits.train)) % 200 == 0))
     profile = parse(
-        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\ntraining: {epochs: 10, learning_rate: 0.01}\n"
+        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\n"
+        "training: {epochs: 10, learning_rate: 0.01}\n"
         "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0, target_class: 0}}}"
     )
     lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
