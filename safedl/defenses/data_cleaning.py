@@ -17,7 +17,7 @@ from torch import Tensor
 
 from safedl.catalog.defenses.poisoning import DataCleaningParams
 from safedl.defenses.contract import Detection, Scenario
-from safedl.defenses.trusted import require_trusted
+from safedl.defenses.trusted import judged, require_trusted
 from safedl.training.predict import sample_losses
 
 TEMPERATURES = torch.logspace(-1, 1.5, 60)
@@ -50,11 +50,12 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
     folds = min(params.folds, len(scenario.data))
     if not params.trusted:
         return _without_trusted(scenario, folds, threshold)
-    require_trusted(scenario, "data_cleaning")
+    require_trusted(scenario, "data_cleaning", "set trusted: false")
+    known = judged(scenario)
     labels, trusted = scenario.data.labels, scenario.trusted.labels
     first = _cross_fit(scenario, torch.ones(len(labels), dtype=torch.bool), folds, "first")
     wrong = _wrong(label_counts(first, labels, trusted))
-    kept = ~highest_in_class(sample_losses(first.logits, labels), labels, wrong)
+    kept = ~highest_in_class(sample_losses(first.logits, labels), labels, wrong) | ~known
     second = _cross_fit(scenario, kept, folds, "second")
     counts = label_counts(second, labels, trusted)
     cooled = _calibrate(second, trusted)
@@ -68,8 +69,8 @@ def detect(scenario: Scenario, params: DataCleaningParams) -> Detection:
         scores = log_odds(cooled.logits, labels, counts)
         # By every model: one that failed to learn a class must not make that class look wrong.
         reference = log_odds(cooled.trusted.flatten(0, 1), trusted.repeat(len(cooled.trusted)), counts)
-        return Detection(scores, scores > np.log(threshold), details, reference)
-    scores = trusted_z(cooled, labels, trusted)
+        return Detection(scores, (scores > np.log(threshold)) & known, details, reference)
+    scores = trusted_z(cooled, labels, trusted).where(known, 0)
     likely = highest_in_class(scores, labels, CAP * _wrong(counts))
     return Detection(scores, (scores > threshold) & likely, details)
 

@@ -18,7 +18,7 @@ from safedl.catalog.defenses.poisoning import InfluenceFunctionsParams
 from safedl.data.imageset import ImageSet
 from safedl.data.split import by_class
 from safedl.defenses.contract import Detection, Scenario
-from safedl.defenses.trusted import require_trusted
+from safedl.defenses.trusted import judged, require_trusted
 from safedl.models.classifier import Classifier
 from safedl.training.fit import to_float
 from safedl.training.predict import BATCH
@@ -35,7 +35,7 @@ Gradient = dict[str, Tensor]
 
 def detect(scenario: Scenario, params: InfluenceFunctionsParams) -> Detection:
     """Score each sample by its harm to the trusted loss. Raises `UsageError` if there is no trusted data."""
-    require_trusted(scenario, "influence_functions")
+    require_trusted(scenario, "influence_functions", "leave this defense out", fewest=2)
     if scenario.clean_model is None:
         raise ValueError("influence_functions needs the clean model")
     model = scenario.clean_model()
@@ -51,7 +51,7 @@ def detect(scenario: Scenario, params: InfluenceFunctionsParams) -> Detection:
     # Each half is judged by the other, as the training samples are judged by data that is not theirs.
     usual = torch.cat([_harm(scenario, model, a, b, params) for a, b in ((one, other), (other, one))])
     cut = float(usual.quantile(1 - FALSE_ALARM).clamp_min(0))
-    return Detection(harm, harm > cut, {**details, "threshold": cut}, usual)
+    return Detection(harm, (harm > cut) & judged(scenario), {**details, "threshold": cut}, usual)
 
 
 def mean_gradient(model: Classifier, data: ImageSet, device: torch.device) -> Gradient:

@@ -19,6 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from safedl.catalog.defenses.poisoning import PerClassMonitoringParams
+from safedl.defenses import trusted_space
 from safedl.defenses.contract import Findings, Scenario
 from safedl.errors import UsageError
 from safedl.training.predict import class_accuracy
@@ -30,11 +31,11 @@ def diagnose(scenario: Scenario, params: PerClassMonitoringParams) -> Findings:
     """Compare the classes on the trusted holdout. Raises `UsageError` if there is too little of it."""
     labels = scenario.trusted.labels
     needed = FOLDS if params.variant == "paper" else 1
-    smallest = int(torch.bincount(labels, minlength=scenario.num_classes).min())
+    rarest, smallest = trusted_space.rarest(scenario.trusted, scenario.num_classes)
     if smallest < needed:
         raise UsageError(
-            f"per_class_monitoring: needs {needed} trusted images of each class, one class has {smallest}; "
-            "raise dataset.trusted_fraction"
+            f"per_class_monitoring: needs {needed} trusted images of each class, and '{scenario.classes[rarest]}' has "
+            f"{smallest}; raise dataset.trusted_fraction, which holds out at most a fifth of a class, or add images"
         )
     logits = scenario.bench.predict(scenario.model, scenario.trusted.images)
     accuracy = class_accuracy(logits, labels, scenario.num_classes)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from safedl.catalog.defenses.poisoning import ProvenanceTrackingParams
 from safedl.defenses.contract import Detection, Scenario
-from safedl.defenses.trusted import require_trusted
+from safedl.defenses.trusted import judged, require_trusted
 from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
 from safedl.training.predict import sample_losses
@@ -41,11 +41,11 @@ def detect(scenario: Scenario, params: ProvenanceTrackingParams) -> Detection:
         means = segment_means(losses, segments)
         cut = float(means.mean() + SIGMAS * means.std(correction=0))
         return _detection(means[segments], cut, granularity, segments, 0)
-    require_trusted(scenario, "provenance_tracking")
+    require_trusted(scenario, "provenance_tracking", fewest=2)
     used = len(scenario.trusted)
     if granularity == "sample":
         scores, cut = _unusual_losses(scenario, model)
-        return _detection(scores, cut, granularity, segments, used)
+        return _detection(scores.where(judged(scenario), 0), cut, granularity, segments, used)
     harms, cut = _harms(scenario, model, segments)
     return _detection(harms[segments], max(cut, 0.0), granularity, segments, used)
 

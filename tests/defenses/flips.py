@@ -51,3 +51,11 @@ def rates(detection: Detection, wrong: Tensor) -> tuple[float, float, float]:
 def without_trusted(scenario: Scenario) -> Scenario:
     """Return the scenario with no trusted holdout."""
     return replace(scenario, trusted=scenario.trusted.select(torch.zeros(len(scenario.trusted), dtype=torch.bool)))
+
+
+def rare_class(scenario: Scenario, label: int) -> Scenario:
+    """Return the scenario with four samples of a class, too few to hold any out as trusted."""
+    kept = scenario.data.labels != label
+    kept[(~kept).nonzero().flatten()[:4]] = True
+    trusted = scenario.trusted.select(scenario.trusted.labels != label)
+    return replace(scenario, data=scenario.data.select(kept), trusted=trusted)

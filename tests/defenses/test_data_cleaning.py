@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -210,3 +210,15 @@ def test_training_on_nothing_is_said_so(digits: Dataset) -> None:
     scene = flips.scenario(digits, digits.train.labels)
     with pytest.raises(UsageError, match="no images to train on"):
         scene.fit(scene.data.select(torch.zeros(len(scene.data), dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("method", ["loss_filtering", "outlier_detection"])
+def test_a_class_that_nobody_vouches_for_is_left_alone(
+    digits: Dataset, method: Literal["loss_filtering", "outlier_detection"]
+) -> None:
+    """A class too small to hold images out would vanish: no model learns it, so each of its labels looks wrong."""
+    rare = flips.rare_class(flips.scenario(digits, flips.flip(digits.train.labels, "many_to_one", 0.2)), 3)
+    found = detect(rare, DataCleaningParams(method=method, folds=2))
+    assert not found.flagged[rare.data.labels == 3].any()
+    assert found.flagged.any()
+    assert found.scores.isfinite().all()

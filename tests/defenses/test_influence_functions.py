@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -129,6 +130,22 @@ def test_sample_size_is_an_upper_limit(mislabelled: Scenario, variant: str) -> N
 def test_refuses_to_work_without_trusted_data(mislabelled: Scenario) -> None:
     with pytest.raises(UsageError, match="trusted_fraction"):
         detect(flips.without_trusted(mislabelled), InfluenceFunctionsParams())
+
+
+@pytest.mark.parametrize("method", ["grad_influence", "hessian_inverse"])
+def test_refuses_one_trusted_image_which_has_no_other_half(
+    mislabelled: Scenario, method: Literal["grad_influence", "hessian_inverse"]
+) -> None:
+    one = replace(mislabelled, trusted=mislabelled.trusted.select(torch.tensor([0])))
+    with pytest.raises(UsageError, match="1 images are held out"):
+        detect(one, InfluenceFunctionsParams(method=method))
+
+
+def test_a_class_that_nobody_vouches_for_is_left_alone(mislabelled: Scenario) -> None:
+    rare = flips.rare_class(mislabelled, 3)
+    found = detect(rare, InfluenceFunctionsParams(method="hessian_inverse"))
+    assert not found.flagged[rare.data.labels == 3].any()
+    assert found.flagged.any()
 
 
 def test_a_layer_that_is_not_used_has_no_influence(digits: Dataset) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from safedl.errors import UsageError
 from safedl.models.classifier import Classifier
 from safedl.training import predict
 from tests.conftest import make_bench
-from tests.defenses.flips import without_trusted
+from tests.defenses.flips import rare_class, without_trusted
 
 
 def scene_with(digits: Dataset, model: Classifier, bad: tuple[int, ...] = (), named: bool = True) -> Scenario:
@@ -162,6 +163,26 @@ def test_what_does_no_harm_stays(digits: Dataset, clean_model: Classifier, monke
     params = ProvenanceTrackingParams(granularity="batch", batch_size=400)
     flagged = detect(scene_with(digits, clean_model), params).flagged
     assert flagged[800:].all() and not flagged[:800].any()
+
+
+@pytest.mark.parametrize("granularity", ["source", "sample"])
+def test_refuses_one_trusted_image(
+    digits: Dataset, clean_model: Classifier, granularity: Literal["source", "sample"]
+) -> None:
+    scene = scene_with(digits, clean_model)
+    with pytest.raises(UsageError, match="1 images are held out"):
+        detect(
+            replace(scene, trusted=scene.trusted.select(torch.tensor([0]))),
+            ProvenanceTrackingParams(granularity=granularity),
+        )
+
+
+def test_a_sample_of_a_class_that_nobody_vouches_for_is_left_alone(digits: Dataset, clean_model: Classifier) -> None:
+    rare = rare_class(scene_with(digits, clean_model), 3)
+    rare = replace(rare, data=rare.data.with_labels(rare.data.labels.roll(1)))  # whatever it looks like
+    found = detect(rare, ProvenanceTrackingParams(granularity="sample"))
+    assert not found.flagged[rare.data.labels == 3].any()
+    assert found.flagged.any()
 
 
 def test_random_segments_are_as_many_as_said(
