@@ -102,8 +102,8 @@ def anomaly(sizes: Tensor) -> tuple[Tensor, Tensor]:
     The deviation is 1.4826 times the median absolute deviation; equal sizes have index 0.
     """
     logs = sizes.log()
-    below = logs.median() - logs
-    deviation = 1.4826 * below.abs().median()
+    below = logs.quantile(0.5) - logs  # `median` takes the lower one of two in the middle
+    deviation = 1.4826 * below.abs().quantile(0.5)
     return (-below).exp(), below / deviation.clamp_min(1e-6)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -41,6 +42,16 @@ def test_one_small_size_stands_out_and_a_large_one_does_not() -> None:
     assert (index > 2).nonzero().flatten().tolist() == [6]
     assert ratios[6] == pytest.approx(0.2, rel=0.1)
     assert anomaly(torch.ones(10))[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("classes", [3, 4, 10, 43])
+def test_anomaly_index_is_neural_cleanses(classes: int) -> None:
+    sizes = torch.rand(classes, generator=torch.Generator().manual_seed(0)) + 0.01
+    logs = np.log(sizes.numpy())
+    below = np.median(logs) - logs
+    ratios, index = anomaly(sizes)
+    assert index.numpy() == pytest.approx(below / (1.4826 * np.median(np.abs(below))), rel=1e-4)
+    assert ratios.numpy() == pytest.approx(np.exp(-below), rel=1e-4)
 
 
 def test_a_class_is_suspicious_only_if_small_beside_the_reference_and_beside_the_other_classes() -> None:
