@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from safedl.catalog.defenses.poisoning import RobustLossParams
 from safedl.data.imageset import Dataset
@@ -60,3 +61,10 @@ def test_a_long_warmup_leaves_an_epoch_for_the_loss(digits: Dataset, epochs: int
     scene = flips.scenario(digits, digits.train.labels)
     scene.bench.training = scene.bench.training.model_copy(update={"epochs": epochs})
     assert train(scene, RobustLossParams(warmup=warmup)).details["warmup_epochs"] == epochs - 1
+
+
+def test_symmetric_cross_entropy_of_no_weight_is_refused() -> None:
+    with pytest.raises(ValidationError, match="alpha and beta are both 0"):
+        RobustLossParams(type="symmetric_cross_entropy", alpha=0, beta=0)
+    assert RobustLossParams(type="symmetric_cross_entropy", alpha=0.1, beta=0).beta == 0
+    assert RobustLossParams(type="gce", alpha=0, beta=0).beta == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from safedl.catalog.spec import DefenseSpec, Params, Variant
 
@@ -68,6 +68,13 @@ class RobustLossParams(Params):
     balanced: bool = Field(
         True, description="Add each label's log frequency to the logits in training, so that no label wins by number."
     )
+
+    @field_validator("beta")
+    @classmethod
+    def _something_counts(cls, value: float, info: ValidationInfo) -> float:
+        if not value and info.data.get("type") == "symmetric_cross_entropy" and not info.data.get("alpha", 1):
+            raise ValueError("alpha and beta are both 0, and nothing would be learned; raise one of them")
+        return value
 
 
 class DpTrainingParams(Params):
