@@ -16,17 +16,22 @@ from safedl.errors import UsageError, in_a_line
 from safedl.models.classifier import Classifier
 
 _SHOWN = 3
+_KEPT_AS = ("state_dict", "model_state_dict", "model", "net")
+"""Where checkpoints of training scripts keep the weights, beside an epoch and an optimiser's state."""
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
+"""What DataParallel, torch.compile and Lightning put before the names of weights."""
 
 
 def load_weights(model: Classifier, path: Path) -> None:
     """Fill `model` with the state dict in `path`: the network's own, or that of a classifier saved by a run.
 
-    The latter brings its normalisation with it. Raises `UsageError` if the file holds anything but the tensors that
-    this model needs; nothing is changed then.
+    The latter brings its normalisation with it. A checkpoint's state dict is taken out of it, and prefixes that all
+    names have from wrappers come off. Raises `UsageError` if there is anything but the tensors that this model needs;
+    nothing is changed then.
     """
-    state = _read(path)
-    # Which of the two is told by the names they share: a network may have an attribute `net` of its own.
-    target = max((model.net, model), key=lambda module: len(module.state_dict().keys() & state.keys()))
+    # Whose weights they are is told by the names they share: a network may have an attribute `net` of its own.
+    choices = [(module, state) for state in _unwrapped(_read(path)) for module in (model.net, model)]
+    target, state = max(choices, key=lambda choice: len(choice[0].state_dict().keys() & choice[1].keys()))
     expected = target.state_dict()
     problems = _names("lacks", expected.keys() - state.keys()) + _names("does not know", state.keys() - expected.keys())
     for name in sorted(expected.keys() & state.keys()):
@@ -39,6 +44,14 @@ def load_weights(model: Classifier, path: Path) -> None:
     if broken := [name for name, values in state.items() if not values.to(expected[name].dtype).isfinite().all()]:
         raise UsageError(f"weights: {path} holds values that are no numbers, in {broken[0]}")
     target.load_state_dict(state)
+
+
+def _unwrapped(state: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return a state dict as it is, and without each of the wrappers' prefixes that all of its names begin with."""
+    found = [state]
+    while prefix := next((p for p in _WRAPPERS if found[-1] and all(n.startswith(p) for n in found[-1])), None):
+        found.append({name.removeprefix(prefix): values for name, values in found[-1].items()})
+    return found
 
 
 def _kind(values: Tensor) -> str:
@@ -69,6 +82,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         state = _read_torch(path)
     else:
         raise UsageError(f"weights: {path} is not a .pt, .pth or .safetensors file")
+    if isinstance(state, Mapping) and not all(map(_is_weight, state.items())):
+        state = next((state[key] for key in _KEPT_AS if isinstance(state.get(key), Mapping)), state)
     if not isinstance(state, Mapping) or not all(map(_is_weight, state.items())):
         raise UsageError(f"weights: {path} holds no state dict; save it with torch.save(model.state_dict(), ...)")
     return dict(state)
@@ -89,6 +104,11 @@ def _read_torch(path: Path) -> Any:
             "save weights alone with torch.save(model.state_dict(), ...)"
         ) from None
     except Exception as error:  # noqa: BLE001 - a damaged archive fails in many ways
+        if "TorchScript" in str(error):  # torch's own words advise to run what is in the file
+            raise UsageError(
+                f"weights: {path} is a TorchScript archive, which holds code; save weights alone with "
+                "torch.save(model.state_dict(), ...)"
+            ) from None
         raise UsageError(f"weights: cannot read {path}: {in_a_line(error)}") from None
 
 
