@@ -117,7 +117,7 @@ def _find_head(model: Classifier) -> tuple[str, str]:
     try:
         with torch.no_grad():
             # Two images: of one alone, a network may merge the axes of images and channels in any order.
-            model.eval()(torch.full((2, *model.shape), 0.5).to(memory_format=torch.channels_last))
+            logits = model.eval()(torch.full((2, *model.shape), 0.5).to(memory_format=torch.channels_last))
     finally:
         model.train(training)
         for handle in handles:
@@ -128,6 +128,17 @@ def _find_head(model: Classifier) -> tuple[str, str]:
             "the model has no penultimate layer: its last layer must be torch.nn.Linear, "
             f"not {type(order[-1][1]).__name__ if order else 'nothing'}"
         )
+    if _are_probabilities(logits):  # a function, which no hook sees
+        raise UsageError(
+            "the model gives probabilities, as softmax does, not logits: let it return what its last layer gives"
+        )
     head, _, features, _ = order[-1]
     feeders = [n for n, _, _, out in order[:-1] if out is features or out.data_ptr() == features.data_ptr()]
     return head, feeders[-1] if feeders else f"input of {head}"
+
+
+def _are_probabilities(logits: object) -> bool:
+    """Return whether values are the shares of classes: the losses of training and of attacks take a softmax again."""
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
+        return False
+    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())

@@ -124,6 +124,7 @@ def get_model():
         (LINEAR + "    net.forward = lambda x: exec('raise BaseException(3)')\n    return net", "BaseException: 3"),
         (LINEAR + "    net[1].bias.data[0] = float('nan')\n    return net", "logits that are not finite"),
         (LINEAR + "    return net.requires_grad_(False)", "has nothing to train: all its parameters are frozen"),
+        (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).softmax(1)\n    return net", "gives probabilities"),
         (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).long()\n    return net", r"of type torch\.int64"),
     ],
 )
