@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from safedl import catalog
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data import arrays
 from safedl.data.load import TEST_FRACTION, load
 from safedl.models.build import build
+from safedl.models.weights import load_weights
 from safedl.store.sql import query
 from tests.conclusions.measured import ran
 from tests.store.samples import Workplace
@@ -86,12 +88,16 @@ def test_a_detector_stands_between_the_bounds_of_its_own_attack(store: Path) -> 
     assert [row["what"] for row in rows].count("detector") == 1 and len(rows) == 3
 
 
-def test_the_modules_of_the_page_on_data_are_taken(tmp_path: Path) -> None:
+def test_the_modules_of_the_page_on_data_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in re.findall(r"^```python\n# (\w+\.py)$(.*?)^```$", DATA, re.M | re.S):
         (tmp_path / name).write_text(text)
     data = load(DatasetSettings(path="mydata.py"), 0, [tmp_path])
     assert data.shape == (1, 8, 8) and data.classes[:2] == ("zero", "one")
     model = build(ModelSettings(path="net.py", params={"width": 4}), data, 0, [tmp_path])
     assert model.net[0].out_channels == 4 and model.net[-1].out_features == 10  # type: ignore[index]
+    monkeypatch.chdir(tmp_path)
+    exec(re.findall(r"^```python\n(state = .*?)^```$", DATA, re.M | re.S)[0], {"net": model.net, "torch": torch})
+    load_weights(model, tmp_path / "first.pt")
+    assert (float(model.mean), float(model.std)) == (0.5, 0.25)
     assert all(f"`{name}`" in DATA for name in arrays.KEYS)
     assert f"{TEST_FRACTION:.0%}".replace("%", " %") in DATA

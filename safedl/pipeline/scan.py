@@ -27,6 +27,8 @@ from safedl.training.workbench import Workbench
 
 LEARNED = 0.9
 """Share of its own training labels below which a model is said to have learned too little."""
+KNOWS = 0.5
+"""Share of images whose label a model given must tell: one that does not know the data has no usual triggers."""
 SHEET = 48
 """Suspects on the contact sheet."""
 
@@ -60,7 +62,10 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
     scenario = Scenario(dataset.train, dataset.trusted, dataset.classes, trained.clone(), bench)
     found = examine(scenario, settings.false_alarm_rate)
     judged = probe(scenario, found)
-    inspection = inspect(judged, suspect_model) if suspect_model is not None else None
+    inspection, known = None, None
+    if suspect_model is not None:
+        known = accuracy(bench.predict(suspect_model, judged.trusted.images), judged.trusted.labels)
+        inspection = inspect(judged, suspect_model) if known >= KNOWS else None
     pattern, mask = (inspection.pattern, inspection.mask) if inspection else (None, None)
     sizes = []
     if pattern is None and found.target_classes:
@@ -72,7 +77,7 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
         model = bench.fit(dataset.train.select(found.unsuspected), phase="train without suspects")
         proposed = bench.predict(model, dataset.train.images[found.suspects]).argmax(1)
     suspects = rank(found, proposed, dataset)
-    details = _details(found, inspection, dataset, settings, sizes)
+    details = _details(found, inspection, known, dataset, settings, sizes)
     if learned < LEARNED:
         details["limits"].insert(
             0,
@@ -131,14 +136,15 @@ def worst(verdicts: list[str]) -> str:
 
 
 def _details(
-    found: Examination, inspection: Inspection | None, dataset: Dataset, settings: ScanSettings, sizes: list[str]
-) -> dict[str, Any]:
+    found: Examination, inspection: Inspection | None, known: float | None, dataset: Dataset, settings: ScanSettings,
+    sizes: list[str],
+) -> dict[str, Any]:  # fmt: skip
     evidence = [group.sentence for group in found.groups] + sizes
     verdicts = [found.verdict]
     details: dict[str, Any] = {}
     targets = found.target_classes
     if inspection is not None:
-        details["model_scan"] = _model_details(inspection, dataset.classes)
+        details["model_scan"] = {**_model_details(inspection, dataset.classes), "accuracy": known}
         verdicts.append(str(details["model_scan"]["verdict"]))
         evidence.append(str(details["model_scan"]["sentence"]))
         targets += [label for label in inspection.suspicious if label not in targets]
@@ -147,7 +153,7 @@ def _details(
         "data_verdict": found.verdict,
         "evidence": evidence,
         "dismissed": list(found.dismissed),
-        "limits": limits(dataset, found, inspection, bool(settings.weights)),
+        "limits": limits(dataset, found, inspection, known),
         "target_classes": targets,
         "false_alarm_rate": settings.false_alarm_rate,
         "suspects": len(found.suspects),
@@ -186,9 +192,19 @@ def _model_details(inspection: Inspection, classes: tuple[str, ...]) -> dict[str
     }
 
 
-def limits(dataset: Dataset, found: Examination, inspection: Inspection | None, weights: bool) -> list[str]:
-    """Return sentences on what this scan could not have seen; `weights`: whether a model was given."""
+def limits(dataset: Dataset, found: Examination, inspection: Inspection | None, known: float | None) -> list[str]:
+    """Return sentences on what this scan could not have seen.
+
+    `known`: the share of images whose label a model given tells, None where none was given.
+    """
     lines = []
+    if known is not None and known < LEARNED:
+        images = "trusted" if found.trusted else "unsuspected"
+        follows = "too few to inspect it" if known < KNOWS else "what is said of it is less sure"
+        lines.append(
+            f"The model given tells the label of {known:.0%} of {images} images: {follows}. Its weights, the order of "
+            "its classes or its normalisation may not be those of this data."
+        )
     if not found.trusted:
         lines += [
             "Without trusted images: poison whose images have no trait in common, poison that is more than a third of "
@@ -199,13 +215,13 @@ def limits(dataset: Dataset, found: Examination, inspection: Inspection | None, 
         f"A handful of poisoned images in a class (the smallest has {smallest}), or poison made to look like its "
         "class in feature space."
     )
-    if inspection is None and weights:
+    if inspection is not None:
+        lines.append("In the model: triggers that change the whole image a little, instead of a small part of it much.")
+    elif known is None:
+        lines.append("No model was given: whether one that was trained elsewhere has a backdoor was not looked into.")
+    elif len(dataset.classes) < FEWEST_CLASSES:
         lines.append(
             f"The model was not inspected: its classes' smallest triggers are compared with each other, which needs "
             f"{FEWEST_CLASSES} classes or more."
         )
-    elif inspection is None:
-        lines.append("No model was given: whether one that was trained elsewhere has a backdoor was not looked into.")
-    else:
-        lines.append("In the model: triggers that change the whole image a little, instead of a small part of it much.")
     return lines

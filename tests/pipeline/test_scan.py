@@ -12,7 +12,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
+from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
+from safedl.data.load import load_suspects
+from safedl.models.build import build
 from safedl.pipeline.scan import rank
 from safedl.review import read_suspects, suspect_images
 from safedl.scan.examine import Examination, Group
@@ -104,7 +107,7 @@ def test_a_profile_with_weights_inspects_the_model(
     answer = safedl("scan", "mine.yaml", "--json")
     found = json.loads(answer.out)
     assert answer.code == (3 if verdict == "poisoned" else 0) and found["data_verdict"] == "no evidence"
-    assert found["model"]["verdict"] == found["verdict"] == verdict
+    assert found["model"]["verdict"] == found["verdict"] == verdict and found["model"]["accuracy"] > 0.9
     assert found["target_classes"] == ([7] if verdict == "poisoned" else [])
     assert set(found["model"]["classes"]) == set(found["classes"])
 
@@ -156,3 +159,13 @@ def test_the_driver_can_be_left_running(safedl: Safedl, sets: Path, tmp_path: Pa
     for item in workspace.follow(uid):
         last = dict(item)
     assert last["status"] == "completed" and last["uid"] == uid
+
+
+def test_a_model_that_does_not_know_the_data_is_not_judged(safedl: Safedl, sets: Path, tmp_path: Path) -> None:  # noqa: F811
+    data = load_suspects(DatasetSettings(path=str(sets / "clean.npz")), None)
+    torch.save(build(ModelSettings(name="cnn"), data, 5).net.state_dict(), tmp_path / "untrained.pt")
+    answer = safedl("scan", "--data", str(sets / "clean.npz"), "--weights", "untrained.pt", "--epochs", "3", "--json")
+    found = json.loads(answer.out)
+    assert found["model"] is None and found["verdict"] == found["data_verdict"]
+    told = [line for line in found["limits"] if "The model given tells the label of" in line]
+    assert len(told) == 1 and "too few to inspect it" in told[0] and "normalisation" in told[0]
