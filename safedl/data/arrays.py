@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Torch has neither minimum nor rounding for these."""
 _ROUNDING = 1e-4
 """By how much resizing may carry floats beyond 0 or 1; far less than half a level of grey."""
+_WHITE = "the largest value that there can be, as 255 or 65535"
 _EXACT = 2**53
 """Below it a float64 holds every whole number."""
 KEYS = {
@@ -121,15 +123,16 @@ def _to_uint8(images: Tensor, where: str) -> Tensor:
     low, high = float(images.min()), float(images.max())
     if floats:
         if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-            raise UsageError(
-                f"{where}: floats must lie in [0, 1], found {low:g} to {high:g}; "
-                "leave normalisation out, it is part of the model"
-            )
+            if not math.isfinite(low + high):
+                raise UsageError(f"{where}: some values are not finite; floats must lie in [0, 1]")
+            hint = "leave normalisation out, it is part of the model" if low < 0 else f"divide them by {_WHITE}"
+            raise UsageError(f"{where}: floats must lie in [0, 1], found {low:g} to {high:g}; {hint}")
         return images.mul(255).round().to(torch.uint8)
     if images.dtype == torch.bool:
         return images.to(torch.uint8) * 255
     if low < 0 or high > 255:
-        raise UsageError(f"{where}: whole numbers must lie in 0 to 255, found {low:g} to {high:g}")
+        hint = f"; make them floats, divided by {_WHITE}" if low >= 0 else ""
+        raise UsageError(f"{where}: whole numbers must lie in 0 to 255, found {low:g} to {high:g}{hint}")
     return images.to(torch.uint8)
 
 
@@ -159,7 +162,8 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
     if flat.ndim == 2 and flat.shape[1] == 1:
         flat = flat.reshape(-1)
     if flat.ndim != 1:
-        raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}")
+        hint = "; of one-hot rows take argmax(1)" if flat.ndim == 2 else ""
+        raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}{hint}")
     if isinstance(flat, np.ndarray) and _are_texts(flat):
         texts, index = np.unique(_decoded(flat), return_inverse=True)
         names = names or tuple(in_order(texts.tolist()))
@@ -223,6 +227,8 @@ def _check_classes(labels: Tensor, names: tuple[str, ...] | None, where: str) ->
         raise UsageError(f"{where}: {told}; a classifier needs two classes or more")
     names = names or tuple(str(c) for c in range(len(present)))
     if present != list(range(len(names))):
+        if present == list(range(1, len(names) + 1)):
+            raise UsageError(f"{where}: training labels are 1 to {len(names)}; number the classes from 0 on")
         missing = next((c for c in range(len(names)) if c not in set(present)), None)
         problem = f"class {missing} has no image" if missing is not None else f"class {present[-1]} has no name"
         raise UsageError(f"{where}: training labels must be 0 to {len(names) - 1}, each at least once; {problem}")

@@ -46,10 +46,12 @@ def test_booleans_are_black_and_white() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (GREY.astype(float), "floats must lie in \\[0, 1\\]"),
+        (GREY.astype(float), "floats must lie in \\[0, 1\\], found 0 to \\d+; divide them by the largest"),
         (GREY / 255 - 0.5, "leave normalisation out"),
-        (np.full((2, 4, 4), np.nan), "floats must lie"),
-        (GREY.astype(int) + 200, "0 to 255, found"),
+        (np.full((2, 4, 4), np.nan), "some values are not finite"),
+        (np.array([[[0.5, np.inf], [-np.inf, 0]]]), "some values are not finite"),
+        (GREY.astype(int) + 200, "0 to 255, found .*; make them floats, divided by"),
+        (GREY.astype(int) - 300, "0 to 255, found -300 to -\\d+$"),
         (np.zeros((3, 4, 4, 2), np.uint8), "no axis of 1 or 3 channels"),
         (np.zeros((3, 4), np.uint8), "expected N x H x W"),
         (np.zeros((0, 4, 4), np.uint8), "no images"),
@@ -126,7 +128,8 @@ def test_sources_are_numbered() -> None:
     [
         ({"x_train": None}, "no x_train or train_images; it has: y_train$"),
         ({"y_train": LABELS[:5]}, "6 images, but 5 labels"),
-        ({"y_train": LABELS + 1}, "must be 0 to 1, each at least once; class 0 has no image"),
+        ({"y_train": LABELS + 1}, "training labels are 1 to 2; number the classes from 0 on"),
+        ({"y_train": LABELS * 2}, "must be 0 to 1, each at least once; class 1 has no image"),
         ({"y_train": LABELS * 1_000_000_000}, "class 1 has no image"),
         ({"y_train": LABELS - 1}, "0 or more, found -1"),
         ({"y_train": LABELS * 0 + 1}, "all training labels are 1; a classifier needs two classes or more"),
@@ -136,7 +139,7 @@ def test_sources_are_numbered() -> None:
         ({"y_train": LABELS.astype(np.uint64) + np.uint64(2**64 - 2)}, "whole numbers 0 to K - 1, found 1.84467e"),
         ({"y_train": LABELS + 1j}, "complex numbers cannot be used"),
         ({"y_train": [[1], [2, 3]]}, "one number for each image: ValueError"),
-        ({"y_train": np.eye(6)}, "one number for each image"),
+        ({"y_train": np.eye(6)}, "one number for each image, .*take argmax\\(1\\)"),
         ({"classes": ["a", "b", "c"]}, "class 2 has no image"),
         ({"classes": ["a"]}, "class 1 has no name"),
         *(({"classes": value}, "here: classes must be a list of names")
