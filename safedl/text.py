@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 from safedl.errors import UsageError
@@ -15,6 +16,11 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text from anywhere as a single harmless line."""
     return printable(text).replace("\n", " ").replace("\t", " ")
+
+
+def composed(name: str) -> str:
+    """Return a name with each letter and its accent as one character, as keyboards write it: macOS splits them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def check_unicode(path: str, where: str = "") -> None:

@@ -10,6 +10,7 @@ import typer
 
 from safedl.cli.output import note, print_json, print_rows
 from safedl.errors import IncompleteError, UsageError, nearest
+from safedl.text import composed
 from safedl.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _is_group(word: str) -> bool:
 def _class(suspect: Suspect, name: str | None, classes: Sequence[str]) -> int:
     """Return the class to relabel a suspect to: the one named, else the one proposed."""
     if name is not None:
+        name = name if name in classes else composed(name)
         if name not in classes:
             raise UsageError(f"--relabel {suspect.index}: no class '{name}'.{nearest(name, classes)}")
         return classes.index(name)

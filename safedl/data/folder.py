@@ -13,6 +13,7 @@ from safedl.data.imageset import ImageSet, Raw
 from safedl.data.parts import MEASURING, TRAINING, folder_part
 from safedl.errors import UsageError
 from safedl.progress import Progress
+from safedl.text import composed
 
 SIDECARS = {".csv", ".txt", ".json", ".md", ".xml", ".yaml", ".yml", ".html", ".db", ".ini"}
 """Files that often lie beside images; hidden files and folders are passed over too."""
@@ -49,10 +50,11 @@ def read_folder(folder: Path, shape: tuple[int, int, int] | None, progress: Prog
 
 
 def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str, list[Path]]:
-    unknown = [name for name in _classes(root) if name not in classes]
+    known = {composed(name): name for name in classes}
+    unknown = [name for name in _classes(root) if composed(name) not in known]
     if unknown:
         raise UsageError(f"{root / unknown[0]} is a class that the training part does not have")
-    found = {name: _files(root / name, progress) for name in _classes(root)}
+    found = {known[composed(name)]: _files(root / name, progress) for name in _classes(root)}
     if not any(found.values()):
         where = " in class folders, only loose ones" if not found and holds_images(root) else ""
         raise UsageError(f"{root} holds no images{where}; expected {root.name}/<class>/, as in the training part")

@@ -19,12 +19,16 @@ from safedl.data.split import by_class, trusted_counts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Progress
+from safedl.text import composed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TEST_FRACTION = 0.28
 """Share of the images that measure, where a set brings no test part of its own (500 of the 1,797 digits)."""
+
+DARK = 16
+"""Levels of 255 that 12-bit values become in files of 16 bits: hardly more than black."""
 
 
 def load(
@@ -136,8 +140,11 @@ def _tell_what_is_hard_to_see(images: Tensor, progress: Progress) -> None:
             f"{blank} of {len(images)} images are of one colour throughout; what transparency alone draws is lost, and "
             "16-bit values below 256 are black: save such images as 8-bit, on a background"
         )
-    elif int(flat.max()) <= 1:
-        progress.log("no image has a value above 1 of 255: all are nearly black; give 0 and 1 as booleans or floats")
+    elif (top := int(flat.max())) < DARK:
+        progress.log(
+            f"no image has a value above {top} of 255: all are nearly black; give 0 and 1 as booleans or floats, and "
+            "spread 12-bit values over the whole range: the lower 8 of 16 bits are cut off"
+        )
 
 
 def _copies(images: ImageSet, others: ImageSet) -> Tensor:
@@ -156,8 +163,11 @@ def _fingerprint(classes: tuple[str, ...], *parts: ImageSet) -> str:
 
 
 def _names(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the classes' names as valid Unicode: a folder's name may hold any bytes. Raises `UsageError` for twins."""
-    names = tuple(name.encode("utf-8", "backslashreplace").decode() for name in classes)
+    """Return the classes' names as valid Unicode, composed: a folder's name may hold any bytes.
+
+    Raises `UsageError` for twins.
+    """
+    names = tuple(composed(name.encode("utf-8", "backslashreplace").decode()) for name in classes)
     twin = next((name for name, count in Counter(names).items() if count > 1), None)
     if twin is not None:
         raise UsageError(f"two classes have the name '{twin}'; give each its own")

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import shutil
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from safedl.pipeline.poison import draw
 from safedl.plan import Stage
 from safedl.progress import Progress
 from safedl.review import Changes, final_changes, read_decisions, read_suspects
+from safedl.text import composed
 from safedl.workspace import Workspace
 
 COLUMNS = ("index", "file", "given_label", "action", "new_label")
@@ -331,7 +333,8 @@ def file_names(numbers: Sequence[int], labels: Sequence[int], files: Sequence[st
 
 def _harmless(name: str) -> str:
     """Return a name without what a file system or a reader of folders could take amiss; it may be left empty."""
-    kept = re.sub(r"[^\w .+()-]", "_", name).encode()[:LONGEST_NAME].decode(errors="ignore")
+    letters = (c if unicodedata.category(c)[0] in "LMN" else re.sub(r"[^_ .+()-]", "_", c) for c in composed(name))
+    kept = "".join(letters).encode()[:LONGEST_NAME].decode(errors="ignore")
     return kept.lstrip("._ ").rstrip(". ")
 
 

@@ -304,6 +304,13 @@ def test_a_class_of_the_test_part_alone_is_refused(tmp_path: Path) -> None:
         _read(tmp_path)
 
 
+def test_a_test_part_may_split_the_accents_of_its_names(tmp_path: Path) -> None:
+    for folder in ("train/M\u00fcll", "train/a", "test/Mu\u0308ll"):
+        _save(tmp_path / folder / "x.png")
+    raw = _read(tmp_path)
+    assert raw.test is not None and [raw.classes[label] for label in raw.test.labels.tolist()] == ["M\u00fcll"]
+
+
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     for name in ("car", "train"):
         _save(tmp_path / name / "a.png")

@@ -218,7 +218,7 @@ attack_overrides: {{data_poisoning: {{label_flipping: {{flip_rate: 0.2, target_c
     ("name", "folder"),
     [
         ("../../etc", "etc"), ("a/b", "a_b"), ("a\nb", "a_b"), (".hidden", "hidden"), ("__own", "own"),
-        ("\x1b[2J", "2J"), ("Ä ö.", "Ä ö"), ("x" * 300, "x" * 100),
+        ("\x1b[2J", "2J"), ("Ä ö.", "Ä ö"), ("u\u0308b", "\u00fcb"), ("हिन्दी", "हिन्दी"), ("x" * 300, "x" * 100),
     ],
 )  # fmt: skip
 def test_names_of_classes_cannot_leave_the_folder_nor_be_passed_over(name: str, folder: str) -> None:
