@@ -90,16 +90,17 @@ def split_class(
     shares = np.bincount(assigned, minlength=num_clusters) / len(assigned)
     apart = silhouette(reduced, assigned, seed)
     if trusted is None:
-        smallest = int(shares.argmin())
+        # Halves are natural, however far apart they lie: they must not outweigh the poison of another class.
+        small = [j == int(shares.argmin()) and bool(share < MAX_SHARE) for j, share in enumerate(shares)]
         return (
             posterior,
             posterior[:0],
             [
                 {
-                    "suspicious": j == smallest and bool(share < MAX_SHARE) and apart > MIN_SILHOUETTE,
+                    "suspicious": small[j] and apart > MIN_SILHOUETTE,
                     "share": float(share),
                     "silhouette": apart,
-                    "weight": max(apart, 0.0) if j == smallest else 0.0,
+                    "weight": max(apart, 0.0) if small[j] else 0.0,
                 }
                 for j, share in enumerate(shares)
             ],

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import silhouette_score
 
+from safedl import library
 from safedl.catalog.defenses.backdoor import ActivationClusteringParams
 from safedl.defenses.activation_clustering import detect, silhouette, split_class
 from safedl.defenses.contract import Scenario
@@ -49,6 +50,16 @@ def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: floa
     features[:small] += apart / np.sqrt(10)
     _, _, clusters = split_class(features, None, 2, seed=0)
     assert any(cluster["suspicious"] for cluster in clusters) == suspicious
+
+
+def test_halves_of_a_class_do_not_outweigh_the_poison_of_another() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(400, 10))
+    features[:90] += 30 / np.sqrt(10)  # of 200: natural, and farther apart than the poison of the other class
+    features[200:240] += 9 / np.sqrt(10)
+    found = library.detect(features, np.arange(400) // 200, "activation_clustering")
+    assert found.flagged.nonzero().flatten().tolist() == list(range(200, 240))
+    assert found.scores[200:240].min() > found.scores[:200].max()
 
 
 def test_clusters_that_are_not_apart_are_natural_even_if_trusted_images_keep_to_one() -> None:
