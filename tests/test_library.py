@@ -7,12 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import safedl
 from safedl.data.imageset import Dataset
@@ -259,6 +259,21 @@ def test_a_module_that_fails_in_any_way_is_named(digits: Dataset) -> None:
 
     with pytest.raises(UsageError, match=r"repair: the module fails on images \[1, 8, 8\]: KeyError: 'logits'"):
         safedl.repair(Broken(), digits.trusted.images, digits.trusted.labels, "fine_pruning")
+
+
+def test_a_module_that_cannot_learn_is_named_and_a_compiled_one_is_opened(digits: Dataset) -> None:
+    class Detached(nn.Sequential):
+        def forward(self, images: Tensor) -> Tensor:
+            logits: Tensor = super().forward(images)
+            return logits.detach()
+
+    images, labels = digits.trusted.images, digits.trusted.labels
+    layers = [nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)]
+    with pytest.raises(UsageError, match=r"^repair: the module cannot be trained: its forward cuts the gradient"):
+        safedl.repair(Detached(*layers), images, labels, "fine_pruning")
+    compiled = cast(nn.Module, torch.compile(nn.Sequential(*layers)))
+    mended = safedl.repair(compiled, images, labels, "fine_pruning", epochs=1).model.net
+    assert type(mended) is nn.Sequential and all(p.requires_grad for p in mended.parameters())
 
 
 def test_mean_and_std_may_be_arrays(digits: Dataset) -> None:

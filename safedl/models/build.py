@@ -199,13 +199,20 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
         raise UsageError(
             f"the model of {path} has nothing to train: all its parameters are frozen; set requires_grad on some"
         )
+    check_gradient(second, f"the model of {path}")
     return net
+
+
+def check_gradient(logits: Tensor, what: str) -> None:
+    """Raise `UsageError` that begins with `what` for logits of a network in training that lead back to no parameter."""
+    if not logits.requires_grad:
+        raise UsageError(f"{what} cannot be trained: its forward cuts the gradient, as torch.no_grad or detach do")
 
 
 def _trial(net: nn.Module, images: Tensor) -> Tensor:
     """Return what a copy of `net` in training mode gives; a lazy layer of `net` itself takes its shape here."""
     with torch.no_grad():
         net.eval()(images)
-        logits: Tensor = copy.deepcopy(net).train()(images)
+    logits: Tensor = copy.deepcopy(net).train()(images)
     net.train()
     return logits

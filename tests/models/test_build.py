@@ -123,6 +123,7 @@ def get_model():
         (LINEAR + "    net.modules = lambda: 5\n    return net", "cannot be used: TypeError"),
         (LINEAR + "    net.forward = lambda x: exec('raise BaseException(3)')\n    return net", "BaseException: 3"),
         (LINEAR + "    net[1].bias.data[0] = float('nan')\n    return net", "logits that are not finite"),
+        (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).detach()\n    return net", "cuts the gradient"),
         (LINEAR + "    return net.requires_grad_(False)", "has nothing to train: all its parameters are frozen"),
         (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).softmax(1)\n    return net", "gives probabilities"),
         (LINEAR + "    net.forward = lambda x: net[1](net[0](x)).long()\n    return net", r"of type torch\.int64"),
