@@ -57,6 +57,8 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
             continue
         known = space.trusted[space.known == label].numpy() if space else None
         posterior, inside, clusters = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
+        if known is not None and any(cluster["suspicious"] for cluster in clusters):
+            _confirm(scenario, label, posterior.argmax(1), clusters, params.num_clusters)
         poison = [cluster["suspicious"] for cluster in clusters]
         weight = np.array([cluster["weight"] for cluster in clusters])
         scores[members] = torch.from_numpy(posterior @ weight).float()
@@ -68,6 +70,31 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
     trusted_used = len(scenario.trusted) if use_trusted else 0
     details = {"trusted_used": trusted_used, "suspicious_classes": suspicious, "classes": decisions}
     return Detection(scores, flagged, details, reference)
+
+
+def _confirm(
+    scenario: Scenario, label: int, assigned: Array, clusters: list[dict[str, Any]], num_clusters: int
+) -> None:
+    """Clear suspicious clusters of a class in which trusted images do lie once the whitening has not seen them.
+
+    Whitening evens out what the trusted images themselves differ in, more than what others of their kind do: those
+    that it was fitted to lie in the middle, and outer clusters seem to hold fewer of them than they should.
+    """
+    features, trusted, known = scenario.features(), scenario.trusted_features(), scenario.trusted.labels
+    members, folds = scenario.data.labels == label, trusted_space.folds_of(scenario)
+    inside = np.zeros(len(clusters))
+    for fold in range(trusted_space.FOLDS):
+        held = (folds == fold) & (known == label)
+        whitening = trusted_space.Whitening.fit(trusted[folds != fold], known[folds != fold], scenario.num_classes)
+        own, others = (whitening.apply(f, torch.full((len(f),), label)) for f in (features[members], trusted[held]))
+        posterior, where, _ = split_class(own.numpy(), others.numpy(), num_clusters, scenario.seed)
+        same = np.eye(len(clusters))[assigned].T @ posterior  # how many samples each cluster shares with each of before
+        inside += np.bincount(same.argmax(0)[where.argmax(1)], minlength=len(clusters))
+    count = int((known == label).sum())
+    for cluster, found in zip(clusters, inside, strict=True):
+        cluster["trusted_share"] = float(found / count)
+        cluster["weight"] = float(np.clip(1 - found / count / cluster["share"], 0, 1)) if cluster["share"] else 0.0
+        cluster["suspicious"] &= trusted_space.foreign(cluster["share"], int(found), count)
 
 
 def split_class(

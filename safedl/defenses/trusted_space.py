@@ -105,7 +105,7 @@ def scores_by_class(scenario: Scenario, fit: Callable[[Whitened], Scorer]) -> tu
     features, trusted = scenario.features(), scenario.trusted_features()
     labels, known = scenario.data.labels, scenario.trusted.labels
     trusted_scores = torch.zeros(len(known))
-    folds = _folds(scenario)
+    folds = folds_of(scenario)
     for fold in range(FOLDS):
         scenario.bench.progress.step("score", fold, FOLDS + 1)
         held = folds == fold
@@ -127,7 +127,7 @@ def _apply(scorer: Scorer, features: Tensor, labels: Tensor) -> Tensor:
     return scores
 
 
-def _folds(scenario: Scenario) -> Tensor:
+def folds_of(scenario: Scenario) -> Tensor:
     """Return the fold 0..4 of each trusted image [M], evenly within classes."""
     known = scenario.trusted.labels
     folds = torch.zeros(len(known), dtype=torch.int64)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from sklearn.metrics import silhouette_score
 
@@ -69,6 +70,24 @@ def test_clusters_that_are_not_apart_are_natural_even_if_trusted_images_keep_to_
     _, _, clusters = split_class(features, trusted, 2, seed=0)
     assert any(cluster["trusted_share"] == 0.0 for cluster in clusters)
     assert not any(cluster["suspicious"] for cluster in clusters)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_trusted_images_of_many_features_make_no_class_suspicious(seed: int) -> None:
+    # Whitened by the trusted samples, and counted by the same ones, two of these five were held poisoned.
+    rng = np.random.default_rng(seed)
+    direction = np.abs(rng.normal(size=64))
+
+    def draw(count: int) -> npt.NDArray[np.float64]:
+        amounts = np.abs(rng.standard_t(3, size=(count, 1)))
+        return np.maximum(rng.normal(size=(count, 64)) + amounts * direction, 0)
+
+    features, trusted = draw(600), draw(30)
+    found = library.detect(
+        features, np.arange(600) // 300, "activation_clustering",
+        trusted_features=trusted, trusted_labels=np.arange(30) // 15,
+    )  # fmt: skip
+    assert not found.flagged.any()
 
 
 def test_literal_removes_the_smallest_cluster_even_without_poison() -> None:
