@@ -113,6 +113,18 @@ async def test_captions_say_label_score_group_detectors_and_file_and_markup_is_h
         assert "? undecided    g1" in screen_text(app)
 
 
+async def test_of_a_long_path_the_end_is_shown(workspace: Workspace) -> None:
+    add_scan(workspace, 3)
+    file = f"train/{'heart failure ' * 6}/station 漢/scan 107.png"
+    found = [replace(s, file=file if s.index == 107 else s.file) for s in suspects(3)]
+    review.write_suspects(workspace.run_folder("scan-1"), found)
+    async with app_on(workspace) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("l")
+        await until(lambda: "/scan 107.png" in screen_text(app))
+
+
 async def test_pictures_are_shades_without_colours(scanned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with app_on(scanned) as (app, pilot):

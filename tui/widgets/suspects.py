@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from rich.cells import cell_len, set_cell_size
 from rich.style import Style
 from rich.text import Text
 from textual import events
@@ -279,6 +280,13 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else f"{text[: max(0, width - 1)]}…"
 
 
+def _end_of(file: str, width: int) -> str:
+    """Return a file's path, without its beginning if it is too long: what tells files apart is at the end."""
+    if cell_len(file) <= width:
+        return file
+    return f" …{set_cell_size(file[::-1], width - 2)[::-1].lstrip()}"
+
+
 def _facts(found: Findings) -> list[str]:
     """Return what can be said of a scan in a few words each."""
     rate = found.false_alarm_rate
@@ -320,8 +328,9 @@ class About(Static):
             return
         proposed, width = suspect.proposed_label, self.size.width or self.app.size.width  # not laid out yet
         looks = f"looks like {found.class_name(proposed)}" if proposed is not None else "looks like no other class"
-        file = f" · {suspect.file}" if suspect.file else ""
-        head = Text(one_line(f"#{suspect.index} given {found.class_name(suspect.given_label)}, {looks}{file}"))
+        head = Text(one_line(f"#{suspect.index} given {found.class_name(suspect.given_label)}, {looks}"))
+        if suspect.file:
+            head.append(_end_of(f" · {one_line(suspect.file)}", max(LEAST, width - head.cell_len)))
         head.truncate(width, overflow="ellipsis")
         rest = Text(one_line(f"group {suspect.group} · found by {', '.join(suspect.detectors)}"))
         lines = [head, *rest.wrap(self.app.console, width)]
