@@ -260,6 +260,8 @@ def write_data(path: Path, data: Data, progress: Progress) -> tuple[str, ...]:
     notes = [f"class names as folders: {', '.join(renamed)}"] if renamed else []
     if list(names) != in_order(names):
         notes.append("classes of a folder are numbered by their names, unlike here; an .npz file keeps the numbers")
+    if data.kept.sources is not None:
+        notes.append("who contributed each image (sources) is kept by an .npz file alone")
     return tuple(notes)
 
 

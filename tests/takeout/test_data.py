@@ -174,8 +174,8 @@ def test_colour_images_and_sources_survive(tmp_path: Path) -> None:
     raw = read_npz(tmp_path / "a.npz")
     assert torch.equal(raw.train.images, images[[0, 1, 2, 3, 5]]) and raw.classes == ("cat", "T-shirt/top")
     assert raw.train.sources is not None and raw.train.sources.tolist() == [0, 1, 1, 0, 1]
-    names, order = takeout.write_data(tmp_path / "images", taken, SILENT)
-    assert "'T-shirt/top' is 'T-shirt_top'" in names and "numbered by their names" in order
+    names, order, sources = takeout.write_data(tmp_path / "images", taken, SILENT)
+    assert "'T-shirt/top' is 'T-shirt_top'" in names and "numbered by their names" in order and "sources" in sources
     folder = read_folder(tmp_path / "images", None, SILENT)
     assert folder.classes == ("T-shirt_top", "cat") and torch.equal(folder.train.images, images[[1, 3, 5, 0, 2]])
 
