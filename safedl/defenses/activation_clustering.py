@@ -23,6 +23,8 @@ MAX_SHARE = 0.35
 MIN_SILHOUETTE = 0.10
 WHITENED_SILHOUETTE = 0.30
 """Natural clusters without trusted images reached 0.27 on clean digits, poison started at 0.39."""
+SAME_CLUSTER = 0.5
+"""Jaccard's index from which clusters of two folds are the same one."""
 STARTS = 5
 """Of k-means. On features of Fashion-MNIST five end within 2 % of the best of ten; the mixture moves on from there."""
 TOLERANCE = 1e-2
@@ -58,7 +60,7 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
         known = space.trusted[space.known == label].numpy() if space else None
         posterior, inside, clusters = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
         if known is not None and any(cluster["suspicious"] for cluster in clusters):
-            _confirm(scenario, label, posterior.argmax(1), clusters, params.num_clusters)
+            _confirm(scenario, label, posterior.argmax(1), inside.argmax(1), clusters, params.num_clusters)
         poison = [cluster["suspicious"] for cluster in clusters]
         weight = np.array([cluster["weight"] for cluster in clusters])
         scores[members] = torch.from_numpy(posterior @ weight).float()
@@ -73,12 +75,14 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
 
 
 def _confirm(
-    scenario: Scenario, label: int, assigned: Array, clusters: list[dict[str, Any]], num_clusters: int
+    scenario: Scenario, label: int, assigned: Array, seen: Array, clusters: list[dict[str, Any]], num_clusters: int
 ) -> None:
     """Clear suspicious clusters of a class in which trusted images do lie once the whitening has not seen them.
 
     Whitening evens out what the trusted images themselves differ in, more than what others of their kind do: those
-    that it was fitted to lie in the middle, and outer clusters seem to hold fewer of them than they should.
+    that it was fitted to lie in the middle, and outer clusters seem to hold fewer of them than they should. Where a
+    fold has no such cluster, what the trusted images of the class are in counts as `seen` (int [m]); `assigned`: int
+    [n], the cluster of each training sample of the class.
     """
     features, trusted, known = scenario.features(), scenario.trusted_features(), scenario.trusted.labels
     members, folds = scenario.data.labels == label, trusted_space.folds_of(scenario)
@@ -88,13 +92,18 @@ def _confirm(
         whitening = trusted_space.Whitening.fit(trusted[folds != fold], known[folds != fold], scenario.num_classes)
         own, others = (whitening.apply(f, torch.full((len(f),), label)) for f in (features[members], trusted[held]))
         posterior, where, _ = split_class(own.numpy(), others.numpy(), num_clusters, scenario.seed)
-        same = np.eye(len(clusters))[assigned].T @ posterior  # how many samples each cluster shares with each of before
-        inside += np.bincount(same.argmax(0)[where.argmax(1)], minlength=len(clusters))
+        before, now = np.eye(len(clusters))[assigned], np.eye(posterior.shape[1])[posterior.argmax(1)]
+        shared = before.T @ now
+        alike = shared / (before.sum(0)[:, None] + now.sum(0) - shared).clip(1)  # Jaccard's index
+        place = where.argmax(1)
+        as_seen = seen[(folds == fold)[known == label].numpy()]
+        found = np.where(alike.max(0)[place] >= SAME_CLUSTER, alike.argmax(0)[place], as_seen)
+        inside += np.bincount(found, minlength=len(clusters))
     count = int((known == label).sum())
-    for cluster, found in zip(clusters, inside, strict=True):
-        cluster["trusted_share"] = float(found / count)
-        cluster["weight"] = float(np.clip(1 - found / count / cluster["share"], 0, 1)) if cluster["share"] else 0.0
-        cluster["suspicious"] &= trusted_space.foreign(cluster["share"], int(found), count)
+    for cluster, size in zip(clusters, inside, strict=True):
+        cluster["trusted_share"] = float(size / count)
+        cluster["weight"] = float(np.clip(1 - size / count / cluster["share"], 0, 1)) if cluster["share"] else 0.0
+        cluster["suspicious"] &= trusted_space.foreign(cluster["share"], int(size), count)
 
 
 def split_class(
