@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from safedl.catalog.settings import DatasetSettings, ModelSettings
+from safedl.catalog.settings import DatasetSettings, ModelSettings, TrainingSettings
 from safedl.data.imageset import Dataset
 from safedl.data.load import load_suspects
 from safedl.models.build import build
@@ -21,6 +22,7 @@ from safedl.review import read_suspects, suspect_images
 from safedl.scan.examine import Examination, Group
 from safedl.scan.opinions import Opinion
 from safedl.store.sql import query
+from safedl.training.workbench import Workbench
 from safedl.workspace import Workspace
 from tests.cli.conftest import Answer, Safedl, safedl  # noqa: F401 - a fixture
 
@@ -95,10 +97,10 @@ def test_a_clean_set_ends_with_exit_code_0(safedl: Safedl, sets: Path) -> None: 
 def test_a_profile_with_weights_inspects_the_model(
     safedl: Safedl, sets: Path, tmp_path: Path, made_of: str, verdict: str  # noqa: F811
 ) -> None:  # fmt: skip
-    # Six epochs without trusted images find no poison here: the model is trained on all of it.
-    first = json.loads(safedl("scan", "--data", str(sets / made_of), "--json", "--epochs", "6").out)
-    assert not first["suspicious"]
-    weights = Workspace.open(tmp_path).run_folder(first["run"]) / "files" / "model.pt"
+    data = load_suspects(DatasetSettings(path=str(sets / made_of)), None)
+    recipe, start = TrainingSettings(epochs=6), partial(build, ModelSettings(name="cnn"), data)
+    weights = tmp_path / "weights.pt"
+    torch.save(Workbench(start, "", recipe, torch.device("cpu"), 0).fit(data.train).state_dict(), weights)
     profile = {
         "name": "mine", "dataset": {"path": str(sets / "clean.npz")}, "model": {"name": "cnn"},
         "training": {"epochs": 6}, "scan": {"trusted": str(sets / "trusted.npz"), "weights": str(weights)},
