@@ -165,3 +165,26 @@ async def test_what_an_editor_leaves_beside_profiles_is_passed_over(workspace: W
     assert "mine" in workspace.profiles() and not {".#mine", "gone"} & set(workspace.profiles())
     async with app_on(workspace) as (app, pilot):
         assert (await opened(app, pilot)).draft.name == "mine"
+
+
+async def test_a_change_of_a_profile_whose_file_is_gone_lands_in_no_other(workspace: Workspace) -> None:
+    other, path = own(workspace, PROFILE.replace("mine", "other"), "other"), own(workspace)
+    before = other.read_text()
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        pane.open_profile("mine")
+        path.unlink()
+        pane.picks("threats").focus()
+        for _ in range(2):
+            await pilot.press("space")
+            await until(lambda: "no such file" in screen_text(app))
+            await pilot.press("escape")
+            await until(lambda: len(app.screen_stack) == 1)
+        assert other.read_text() == before
+        assert not path.exists()
+        await app.action_go("run")
+        await app.action_go("profile")
+        assert pane.status == "mine.yaml cannot be read; e opens your editor"
+        path.write_text(PROFILE)
+        await app.action_go("profile")
+        assert pane.status.startswith("valid")

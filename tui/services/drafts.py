@@ -86,9 +86,11 @@ class Draft:
     def change(self, changes: Mapping[tuple[str, ...], Any]) -> bool:
         """Set values by their key paths (`REMOVED` takes one away); save if all is valid, and return whether it is.
 
-        Raises `UsageError` if the file cannot be written, or was changed by someone else: then it is read anew.
+        Raises `UsageError` if the file cannot be read or written, or was changed by someone else: then it is read anew.
         """
         self._refuse_if_changed("make your change again")
+        if self.broken:
+            raise UsageError(self.broken)
         before, undone = self.document, self._undone
         for path, value in changes.items():
             self.document = placed(self.document, path, value)
@@ -126,7 +128,7 @@ class Draft:
     def _refuse_if_changed(self, then: str) -> None:
         if _stamp(self.path) != self._stamp:
             self.refresh()
-            raise UsageError(f"{self.path} was changed elsewhere and is read anew; {then}")
+            raise UsageError(self.broken or f"{self.path} was changed elsewhere and is read anew; {then}")
 
     def edited(self, *, copied: bool) -> None:
         """Read the file after an editor has closed; a copy made for it goes away again if nothing was written."""
@@ -175,8 +177,11 @@ class Draft:
 
 
 def current(frame: SafedlApp) -> Draft:
-    """Return the profile that the panes show: the one chosen last, else the workspace's newest, else the demo."""
-    if frame.draft is None or not frame.draft.path.exists():
+    """Return the profile that the panes show: the one chosen last, else the workspace's newest, else the demo.
+
+    One whose file is gone stays: a change that was meant for it must not land in another profile.
+    """
+    if frame.draft is None:
         known = frame.workspace.profiles()
         own = [p for p in known.values() if p.parent == frame.workspace.root / "profiles"]
         newest = max(own, key=lambda p: _stamp(p) or (0, 0), default=known["digits"]).stem
