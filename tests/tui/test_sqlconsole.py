@@ -87,6 +87,16 @@ async def test_without_a_store(workspace: Workspace) -> None:
         await ask(console, pilot, "SELECT 1", "✗ no store yet")
 
 
+async def test_a_value_that_is_none_is_called_alike_in_the_row_and_in_full(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        console = await console_of(app, pilot)
+        await ask(console, pilot, "SELECT NULL", "1 row")
+        console.rows.focus()
+        await pilot.press("enter")
+        await until(lambda: isinstance(app.screen, Dialog))
+        assert isinstance(app.screen, Dialog) and app.screen.body == "null"
+
+
 async def test_letters_belong_to_the_editor_until_esc(filled: Workspace) -> None:
     async with app_on(filled) as (app, pilot):
         console = await console_of(app, pilot)

@@ -10,9 +10,13 @@ from PIL import Image
 from rich.color import Color
 
 from safedl.workspace import Workspace
-from tests.conclusions.measured import save
-from tests.tui.conftest import app_on, until
+from tests.conclusions.measured import ran, save
+from tests.store.samples import Workplace
+from tests.tui.conftest import app_on, screen_text, until
+from tests.tui.test_compare import mark_static_patch, open_pane
+from tui.panes.details import DetailsBox
 from tui.panes.profile import ProfilePane
+from tui.panes.runs import RunsPane
 from tui.states import LOOKS, bar, look
 from tui.widgets.chart import Curve, draw
 from tui.widgets.image import half_blocks
@@ -128,3 +132,36 @@ def test_a_table_fills_its_width_and_leaves_columns_out_where_it_is_narrow() -> 
     assert {table.line(i, w).cell_len for i in (0, 1) for w in (40,)} == {40}
     assert table.head(70).plain.split() == ["name", "n", "more"]
     assert table.head(40).plain.split() == ["name", "n"]
+
+
+async def test_a_click_goes_to_the_cell_and_only_a_second_one_opens_it(workspace: Workspace) -> None:
+    work = Workplace(workspace.root)
+    ran(work, seeds=[0])
+    work.recorder.close()
+    async with app_on(workspace, (120, 40)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        second = pane.grid.runs[2]
+        place = screen_text(app).splitlines()[2].index(second.label[:9]) - 1
+        await pilot.click(pane.grid, offset=(place, 1))
+        await until(lambda: pane.grid.current is second)
+        assert app.pane is pane and pane.grid.cursor == 0
+        await pilot.click(pane.grid, offset=(1, 1))
+        await pilot.pause()
+        assert pane.grid.column == 1, "the names of the metrics are no cells to stand in"
+        await pilot.click(pane.grid, offset=(place, 1), times=2)
+        await until(lambda: isinstance(app.pane, RunsPane))
+        await until(lambda: app.main.query_one(DetailsBox).row is not None)
+        row = app.main.query_one(DetailsBox).row
+        assert row is not None and row.record.uid == second.record.uid
+
+
+async def test_the_cursor_stays_in_view_when_the_terminal_shrinks(workspace: Workspace) -> None:
+    async with app_on(workspace, (80, 40)) as (app, pilot):
+        await app.action_go("profile")
+        rail = app.main.query_one(ProfilePane).picks("rail")
+        rail.cursor = rail.count - 1
+        await pilot.pause()
+        assert rail.scroll_offset.y == 0
+        await pilot.resize_terminal(80, 16)
+        await until(lambda: rail.scroll_offset.y + rail.size.height == rail.count > rail.size.height)

@@ -79,6 +79,16 @@ class Grid(Lines):
         """Move the cursor by columns."""
         self.column += columns
 
+    def go_across(self, x: int) -> bool:
+        """Move the cursor to the column at cell `x`; return whether it stood there."""
+        before, end = self.column, 1
+        for number, cells in self._in_view(self.scrollable_content_region.width):
+            end += cells + GAP
+            if x < end:
+                self.column = number
+                break
+        return self.column == before
+
     def line(self, index: int, width: int) -> Text:
         """Return a row; the cell under the cursor is underlined."""
         text = Text("›" if index == self.cursor and self.show_cursor else " ", no_wrap=True, end="")

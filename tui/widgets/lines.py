@@ -94,8 +94,10 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh(*(Region(0, y, width, 1) for y in stale))
 
     def on_resize(self) -> None:
-        """Follow the width."""
+        """Follow the width, and keep the cursor in view where there are fewer lines now."""
         self.changed()
+        if self.show_cursor:
+            self.call_after_refresh(self._bring_into_view)
 
     def validate_cursor(self, cursor: int) -> int:
         """Keep the cursor on a line."""
@@ -104,9 +106,12 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
     def watch_cursor(self) -> None:
         """Bring the cursor into view and say that it moved."""
         if self.show_cursor:
-            self.scroll_to_region(Region(0, self.cursor, 1, 1 + self.head_lines), animate=False, force=True)
+            self._bring_into_view()
             self._repaint()
             self.post_message(self.Moved(self, self.cursor))
+
+    def _bring_into_view(self) -> None:
+        self.scroll_to_region(Region(0, self.cursor, 1, 1 + self.head_lines), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """Paint one line of the screen."""
@@ -155,9 +160,13 @@ class Lines(ScrollView, can_focus=True, inherit_bindings=False):
         index = event.y - self.head_lines + self.scroll_offset.y
         if not (self.show_cursor and event.y >= self.head_lines and 0 <= index < self.count):
             return
-        if index == self.cursor:
+        if self.go_across(event.x) and index == self.cursor:
             self.action_choose()
         self.cursor = index
+
+    def go_across(self, x: int) -> bool:
+        """Go to what stands at cell `x` of a line; return whether the cursor stood there."""
+        return True
 
 
 def to_strip(text: Text, width: int, style: Style, console: object, x: int = 0) -> Strip:

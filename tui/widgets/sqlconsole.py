@@ -29,6 +29,7 @@ REMEMBERED = 100
 """Queries that the history keeps."""
 LONGEST_UID = 64
 LONGEST_CELL = 10_000
+NULL = "null"
 KEYS = "ctrl+j runs · F2 history · F3 named · F4 clears"
 FIRST = "SELECT attack, defense, asr_after, clean_after, score\nFROM defense_results ORDER BY score DESC"
 
@@ -232,7 +233,7 @@ class SqlConsole(Box):
         if isinstance(content, str) and _may_be_uid(content) and self.frame.workspace.run_folder(content).is_dir():
             await self.frame.open_run(content)
         else:
-            text = printable(str(content))[:LONGEST_CELL]
+            text = NULL if content is None else printable(str(content))[:LONGEST_CELL]
             self.frame.push_screen(Dialog(self.answered.answer.columns[self.rows.column], text))
 
     def export(self, ask_path: Any) -> None:
@@ -252,7 +253,7 @@ class SqlConsole(Box):
 
 def _cell(content: Any) -> Text:
     if content is None:
-        return Text("null", style="dim")
+        return Text(NULL, style="dim")
     if isinstance(content, bytes):
         return Text(f"{len(content)} bytes", style="dim")
     return Text(one_line(shown(content) if isinstance(content, float) else str(content)[:200]))
