@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
+from safedl.conclusions import gather
 from safedl.profile.load import load
 from safedl.workspace import Workspace
 from tests.conclusions.measured import PROFILE, ran, save
@@ -17,6 +20,7 @@ from tui.services.drafts import choose
 from tui.widgets.matrix import Matrix
 from tui.widgets.modal import Dialog
 from tui.widgets.scroll import Scroll
+from tui.widgets.sqlconsole import SqlEditor
 
 
 async def opened(app: SafedlApp, pilot: Pilot[None]) -> RiskPane:
@@ -139,3 +143,43 @@ async def test_one_profiles_results_never_stand_under_another(workspace: Workspa
         await pilot.press("escape", "w")
         assert "could not be read" in pane.status
         assert "risk_analysis" not in other.read_text()
+
+
+async def test_what_comes_late_takes_no_focus_from_another_pane(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    read, may_answer = gather.conclude, threading.Event()
+
+    def slowly(*arguments: Any) -> gather.Conclusions:
+        assert may_answer.wait(20)
+        return read(*arguments)
+
+    monkeypatch.setattr(gather, "conclude", slowly)
+    async with app_on(workspace) as (app, pilot):
+        await app.action_go("risk")
+        pane = app.pane
+        assert isinstance(pane, RiskPane)
+        await app.action_go("compare")
+        await pilot.press("s")
+        await until(lambda: isinstance(app.focused, SqlEditor))
+        editor = app.focused
+        lost: list[object] = []
+        assert editor is not None
+        editor.watch(editor, "has_focus", lambda has: lost.append(has), init=False)
+        may_answer.set()
+        await until(lambda: pane.table.rows)
+        await pilot.pause()
+        assert isinstance(app.focused, SqlEditor) and not lost
+
+
+async def test_only_what_can_be_done_is_offered_where_nothing_was_measured(workspace: Workspace) -> None:
+    save(workspace.root)
+    async with app_on(workspace) as (app, pilot):
+        await opened(app, pilot)
+        await until(lambda: "R run the profile" in screen_text(app).splitlines()[-1])
+        assert not {"defend", "report", "write"} & set(screen_text(app).splitlines()[-1].split())
+        ran(Workplace(workspace.root))
+        await opened(app, pilot)
+        await until(lambda: "⏎ defend  o report  w write" in screen_text(app).splitlines()[-1])

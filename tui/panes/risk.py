@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen
+from textual.widget import Widget
 from textual.widgets import Static
 
 from safedl.errors import SafedlError
@@ -35,8 +36,8 @@ No attack of this profile has completed yet, as it stands now: risk is measured,
   [R]  runs the profile's plan, and shows it in pane 4
   [1]  chooses what to attack        [3]  chooses defenses
 
-Each attack that has completed then stands here by its severity and probability,
-with the reasons, and the defenses that helped or may help."""
+Each attack that has completed then stands here, with its severity, its
+probability, the reasons, and the defenses that helped or may help."""
 
 
 class Reader(ModalScreen[None]):
@@ -180,17 +181,18 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         assessments = self.found.assessments if self.found else ()
         self.set_class(not assessments, "nothing")
         self.query_one("#nothing", Static).update(nothing)
+        self.refresh_bindings()
         if not assessments or self.found is None:
             self.can_focus = True
-            self.focus()
+            self._take_focus(self)
             self.status = self.status if self.found is None else "nothing was measured yet"
             return
         self.can_focus = False
         self.query_one(Matrix).show(assessments)
         self.table.set_rows(ranked(assessments))
         self._follow_ranking()
-        if self.screen.focused is None or not self.query_one("#known").has_focus_within:
-            self.table.focus()
+        if not self.query_one("#known").has_focus_within:
+            self._take_focus(self.table)
         effective = [a for a in assessments if a.effective]
         counts = [(level, sum(a.level == level for a in effective)) for level in reversed(LEVELS)]
         parts = [f"{count} {level}" for level, count in counts if count]
@@ -198,6 +200,17 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         record = self.found.experiment.record if self.found.experiment else None
         when = f" · experiment of {local(record.created_at, MINUTES)}" if record else ""
         self.status = f"{self.found.profile.name}: {', '.join(parts)}{when}"
+
+    def _take_focus(self, widget: Widget) -> None:
+        """Give the focus to what is shown now, unless an answer came late and somebody works in another pane."""
+        if self.frame.pane is self:
+            widget.focus()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what can be done with what was measured where something was."""
+        if action in ("defend", "report", "write", "copy"):
+            return bool(self.found and self.found.assessments)
+        return super().check_action(action, parameters)
 
     def _follow_ranking(self) -> None:
         """Show the matrix's cell and the reasons of the attack under the cursor."""
@@ -220,14 +233,11 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
             text.append("\nMeasured, and no help\n", style="bold")
             for item in advice.unhelpful:
                 text.append(f"  {item.defense}", style="bold").append(printable(f": {item.reason}\n"))
-        history = (
-            [(p.at, p.scores[chosen.attack]) for p in self.found.history if chosen.attack in p.scores]
-            if (self.found)
-            else []
-        )
-        if len(history) > 1:
+        history = self.found.history if self.found else ()
+        points = [(p.at, p.scores[chosen.attack]) for p in history if chosen.attack in p.scores]
+        if len(points) > 1:
             text.append("\nRisk over time\n", style="bold")
-            text.append("".join(f"  {local(at, MINUTES)}  {shown(score)}\n" for at, score in history))
+            text.append("".join(f"  {local(at, MINUTES)}  {shown(score)}\n" for at, score in points))
         self.query_one("#why", Static).update(text)
         self.query_one("#why-box", Box).title(f"Why {chosen.attack} is {verdict(chosen)}", "tab scrolls")
 
@@ -268,8 +278,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
     def action_report(self) -> None:
         """Read the risk report."""
         found = self.found
-        if found is None or not found.assessments:
-            self.frame.say("there is no report before an attack has run")
+        if found is None:
             return
         from safedl.reports.links import links_from
 
@@ -282,8 +291,7 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
     def action_write(self) -> None:
         """Put the section risk_analysis into the profile."""
         found, draft = self.found, self.draft
-        if found is None or not found.assessments:
-            self.frame.say("there is nothing to write before an attack has run")
+        if found is None:
             return
         if draft.profile is None or draft.profile.name != found.profile.name:
             self.frame.say("this was measured of another profile", severe=True)
