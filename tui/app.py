@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +26,7 @@ from safedl.errors import SafedlError
 from safedl.text import one_line
 from safedl.workspace import Workspace
 from tui import theme as themes
+from tui.panes import PANES
 from tui.services import clipboard
 from tui.services.ask import ask, in_thread
 from tui.services.follow import ExperimentState, Hub
@@ -45,33 +45,6 @@ PERIOD = 0.2
 """Seconds between repaints of what runs."""
 
 
-@dataclass(frozen=True)
-class PaneSpec:
-    """A pane: its number key, name, title, and the class, which is imported when the pane is first opened."""
-
-    key: str
-    name: str
-    title: str
-    where: str
-
-    def make(self) -> Pane:
-        """Import and build the pane."""
-        module, _, kind = self.where.partition(":")
-        pane: Pane = getattr(import_module(module), kind)(id=self.name)
-        return pane
-
-
-PANES = (
-    PaneSpec("1", "profile", "Profile", "tui.panes.profile:ProfilePane"),
-    PaneSpec("2", "risk", "Risk", "tui.panes.risk:RiskPane"),
-    PaneSpec("3", "defenses", "Defenses", "tui.panes.defenses:DefensesPane"),
-    PaneSpec("4", "run", "Run", "tui.panes.run:RunPane"),
-    PaneSpec("5", "runs", "Runs", "tui.panes.runs:RunsPane"),
-    PaneSpec("6", "compare", "Compare", "tui.panes.compare:ComparePane"),
-    PaneSpec("7", "ship", "Ship", "tui.panes.ship:ShipPane"),
-    PaneSpec("8", "review", "Review", "tui.panes.review:ReviewPane"),
-)
-"""All panes, in the order of their keys. A new pane is one line here and one file; see `tui.panes`."""
 FIRST = "run"
 """The pane that is shown first."""
 

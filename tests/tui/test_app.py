@@ -10,7 +10,7 @@ import pytest
 from safedl.workspace import Workspace
 from tests.tui.conftest import UID, FakeDriver, app_on, recorded, screen_text, until
 from tests.tui.scans import FIRST, add_scan
-from tui.app import PANES
+from tui.panes import PANES
 from tui.panes.run import PlanTree
 from tui.panes.scan import ask_for_scan
 from tui.services import runs

@@ -1,6 +1,6 @@
 """The app's panes.
 
-**A new pane** is one file with one subclass of `tui.widgets.pane.Pane`, and one line in `PANES` of `tui/app.py`
+**A new pane** is one file with one subclass of `tui.widgets.pane.Pane`, and one line in `PANES` below
 (number key, name, title, `module:Class`). It is imported at its first visit.
 
 A pane composes `Box`es (titled frames; `z` lets the one with the focus fill the pane; put boxes that stand side by
@@ -38,3 +38,39 @@ All have vim keys beside arrows. Foreign text goes through `Text(...)` or `marku
 `await until(lambda: ...)` waits for a condition, never for a time; `golden(app, "name")` compares the screen's text
 with `golden/<name>_<columns>x<rows>.txt`; `SAFEDL_GOLDEN=write pytest tests/tui` writes those files anew.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+
+from tui.widgets.pane import Pane
+
+
+@dataclass(frozen=True)
+class PaneSpec:
+    """A pane: its number key, name, title, and the class, which is imported when the pane is first opened."""
+
+    key: str
+    name: str
+    title: str
+    where: str
+
+    def make(self) -> Pane:
+        """Import and build the pane."""
+        module, _, kind = self.where.partition(":")
+        pane: Pane = getattr(import_module(module), kind)(id=self.name)
+        return pane
+
+
+PANES = (
+    PaneSpec("1", "profile", "Profile", "tui.panes.profile:ProfilePane"),
+    PaneSpec("2", "risk", "Risk", "tui.panes.risk:RiskPane"),
+    PaneSpec("3", "defenses", "Defenses", "tui.panes.defenses:DefensesPane"),
+    PaneSpec("4", "run", "Run", "tui.panes.run:RunPane"),
+    PaneSpec("5", "runs", "Runs", "tui.panes.runs:RunsPane"),
+    PaneSpec("6", "compare", "Compare", "tui.panes.compare:ComparePane"),
+    PaneSpec("7", "ship", "Ship", "tui.panes.ship:ShipPane"),
+    PaneSpec("8", "review", "Review", "tui.panes.review:ReviewPane"),
+)
+"""All panes, in the order of their keys."""
