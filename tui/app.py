@@ -88,7 +88,7 @@ class SafedlApp(App[None]):
         """Uids of the runs that are marked, for comparing."""
         self.draft: Draft | None = None
         """The profile that the panes show: `tui.services.drafts.current` opens it."""
-        self._reading = False
+        self._reading = self._unreadable = self._asks_to_quit = False
         self._news: deque[Dialog] = deque()
         self._prepare_theme()
 
@@ -226,11 +226,14 @@ class SafedlApp(App[None]):
         self._reading = True
         try:
             ended = self.hub.apply(await in_thread(self.hub.read))
-        except OSError as error:
-            self.say(f"cannot read what runs: {error}", severe=True)
+        except (OSError, SafedlError) as error:
+            if not self._unreadable and self.is_running:  # once, not five times a second
+                self._unreadable = True
+                self.show_error(error, "read what runs")
             return
         finally:
             self._reading = False
+        self._unreadable = False
         if not self.is_running:
             return  # the app is being left
         for state in ended:
@@ -341,6 +344,8 @@ class SafedlApp(App[None]):
 
     async def action_quit(self) -> None:
         """Leave; ask first while something runs, or is being started and would run then."""
+        if self._asks_to_quit:
+            return
         from tui.panes.start import StartMixin
         from tui.widgets.modal import Choice, Dialog
 
@@ -353,9 +358,12 @@ class SafedlApp(App[None]):
         choices = (Choice("d", "detach: leave, everything keeps running", "detach"),
                    Choice("s", "stop: ask all to stop, and leave", "stop"))  # fmt: skip
         heading = f"{len(lines)} experiment{'s' * (len(lines) != 1)} {'running or starting' if starting else 'running'}"
+        self._asks_to_quit = True
         self.push_screen(Dialog(heading, "\n".join(lines), choices, safe="stay"), self._quit_as_chosen)
 
     def _quit_as_chosen(self, choice: str | None) -> None:
+        self._asks_to_quit = False
+
         def stop() -> None:
             self.workspace.stop_starting()
             for uid in self.hub.running:

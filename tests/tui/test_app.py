@@ -331,3 +331,15 @@ def test_a_setting_of_another_type_is_as_good_as_none(tmp_path: Path) -> None:
     memory = Memory(tmp_path / "app.json")
     assert memory.get("marks", []) == []
     assert memory.get("size", 0) == 3
+
+
+async def test_a_second_wish_to_leave_asks_no_second_time(workspace: Workspace) -> None:
+    driver = running(workspace)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: app.hub.running)
+        for _ in range(2):
+            await pilot.press("ctrl+q", "ctrl+q")
+            await until(lambda: isinstance(app.screen, Dialog))
+            await pilot.press("escape")
+            await until(lambda: len(app.screen_stack) == 1)
+    driver.leave()

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -98,4 +99,39 @@ async def test_a_name_of_two_hundred_letters_is_cut_not_wrapped(workspace: Works
         await until(lambda: screen_text(app).count("xxxx…") == 2)  # above the plan and in the log
         assert sum("x…" in line or "xxxx" in line for line in screen_text(app).splitlines()) == 2
         assert "^q quit" in screen_text(app)
+    driver.leave()
+
+
+async def test_a_workspace_that_goes_while_it_is_open_is_told_once_and_followed_when_it_is_back(
+    workspace: Workspace,
+) -> None:
+    driver = FakeDriver(workspace, recorded())
+    away = workspace.root.with_name("away")
+    async with app_on(workspace, clock=time.monotonic) as (app, pilot):
+        await until(lambda: app.hub.running)
+        workspace.root.rename(away)
+        await until(lambda: isinstance(app.screen, Dialog) and "is gone: moved, deleted" in app.screen.body)
+        await pilot.press("escape")
+        await until(lambda: len(app.screen_stack) == 1)
+        for _ in range(3):
+            await app.read()
+        assert len(app.screen_stack) == 1 and not app._news
+        away.rename(workspace.root)
+        driver.say()
+        await until(lambda: "completed" in screen_text(app))
+        workspace.root.rename(away)
+        await until(lambda: isinstance(app.screen, Dialog))
+        away.rename(workspace.root)
+    driver.leave()
+
+
+async def test_files_that_cannot_be_read_are_told_once(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    (driver.folder / "events.jsonl").mkdir()
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: isinstance(app.screen, Dialog) and "Could not read what runs" in screen_text(app))
+        await pilot.press("escape")
+        for _ in range(3):
+            await app.read()
+        assert len(app.screen_stack) == 1 and not app._news and not app._notifications
     driver.leave()

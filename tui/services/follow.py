@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from safedl import events
-from safedl.errors import NotFoundError
+from safedl.errors import NotFoundError, SafedlError
 from safedl.events import Event
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
@@ -208,6 +208,8 @@ class Hub:
         self.experiments: dict[str, ExperimentState] = {}
         self.running: frozenset[str] = frozenset()
         self._looked_at = float("-inf")
+        self._there = False
+        """Whether the workspace's folder was there: one in which nothing has run may have none yet."""
         self._dead: dict[str, int] = {}
         """Size of the events of experiments that had no driver: unchanged, they need no second look."""
 
@@ -221,8 +223,12 @@ class Hub:
         self._dead.clear()
 
     def read(self) -> Reading:
-        """Read what is new."""
-        running = self.running
+        """Read what is new. Raises `SafedlError` when the workspace's folder is gone, `OSError` as files do."""
+        there = self.workspace.root.is_dir()
+        if self._there and not there:
+            gone = "is gone: moved, deleted, or not mounted any more"
+            raise SafedlError(f"the workspace {self.workspace.root} {gone}.\nWhat is shown was read before.")
+        self._there, running = there, self.running
         if self.clock() - self._looked_at >= ALIVE_INTERVAL:
             self._looked_at = self.clock()
             running = frozenset(uid for uid in self.workspace.experiments() if self._is_alive(uid))
