@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -48,6 +49,8 @@ class DetailsBox(Box):
         self.tab = "Summary"
         self.row: RunRow | None = None
         self.details: Details | None = None
+        self._painted: dict[str, Details | None] = {}
+        """What the tabs that show files show: painted again, they would lose the place that somebody reads."""
 
     def compose(self) -> ComposeResult:
         """The first tab; another is built at its first visit."""
@@ -92,22 +95,25 @@ class DetailsBox(Box):
             self._set_facts("Metrics", _metrics(row, details.result if details else {}))
         elif self.tab == "Params":
             self._set_facts("Params", _params(row))
-        elif details is not None:
+        elif self.tab not in self._painted or self._painted[self.tab] != details:
+            self._painted[self.tab] = details
             self._paint_files(details)
 
-    def _paint_files(self, details: Details) -> None:
+    def _paint_files(self, details: Details | None) -> None:
+        """Show what the run's files hold; while they are read, nothing: what stood there is another run's."""
         if self.tab == "Report":
             lines = self.query_one("#sections", OptionLines)
-            lines.options = [Option(one_line(s.title), str(i)) for i, s in enumerate(details.sections)]
+            sections = details.sections if details else ()
+            lines.options = [Option(one_line(s.title), str(i)) for i, s in enumerate(sections)]
             lines.cursor = 0
             lines.changed()
             self._show_section(0)
         elif self.tab == "Samples":
-            self.query_one(Samples).show(details.pictures)
+            self.query_one(Samples).show(details.pictures if details else ())
         elif self.tab == "Log":
             log = self.query_one("#Log", LogView)
             log.following = False
-            log.set_lines(details.log or ("nothing was written",))
+            log.set_lines((details.log or ("nothing was written",)) if details else ())
 
     def _set_facts(self, tab: str, facts: list[Fact]) -> None:
         table: Table[Fact] = self.query_one(f"#{tab}", Table)
@@ -127,10 +133,12 @@ class DetailsBox(Box):
 
     def _show_section(self, index: int) -> None:
         sections = self.details.sections if self.details else ()
-        section = sections[index] if index < len(sections) else Section("", "This run has no report.")
+        none = Section("", "This run has no report." if self.details else "")
+        section = sections[index] if index < len(sections) else none
         scroll = self.query_one("#section", Scroll)
         scroll.scroll_home(animate=False)
-        self.run_worker(_update(scroll.query_one(Markdown), section.text), group="section", exclusive=True)
+        update = partial(_update, scroll.query_one(Markdown), section.text)
+        self.run_worker(update, group="section", exclusive=True)
 
 
 async def _update(markdown: Markdown, text: str) -> None:

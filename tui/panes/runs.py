@@ -243,11 +243,12 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             return
         uid, workspace = row.record.uid, self.frame.workspace
         same = box.details if box.details and box.details.uid == uid else None
-        if same is None or (box.row and box.row.status != row.status):
+        if same is None or box.row != row:  # the row tells more when the run, or its experiment, has ended
             box.show(row, same)
 
             def take(details: Details) -> None:
-                box.show(row, details)
+                if self.table.current is row:
+                    box.show(row, details)
 
             self.frame.ask(
                 self, "details", lambda: service.read_details(workspace, uid), take, f"read the files of run {uid}"
