@@ -66,6 +66,19 @@ async def test_nothing_to_compare(workspace: Workspace, size: tuple[int, int]) -
         await golden(app, "compare_empty")
 
 
+async def test_a_store_that_cannot_be_used_is_named_in_place(workspace: Workspace) -> None:
+    workspace.db.write_bytes(b"rubbish" * 1000)
+    async with app_on(workspace) as (app, pilot):
+        app.marked.update({"one", "two"})
+        await pilot.press("6")
+        await until(lambda: "The runs cannot be read." in screen_text(app))
+        await until(lambda: app.pane is not None and "damaged or not a store" in app.pane.status)
+        assert len(app.screen_stack) == 1 and not app._news and "reading …" not in screen_text(app)
+        workspace.db.unlink()
+        await pilot.press("f5")
+        await until(lambda: "Mark runs in Runs (5) with space" in screen_text(app))
+
+
 async def test_rankings_of_a_part_of_the_runs_say_so(filled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.services.comparison.MOST_COMPARED", 3)
     async with app_on(filled) as (app, pilot):

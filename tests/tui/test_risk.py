@@ -166,8 +166,12 @@ async def test_what_comes_late_takes_no_focus_from_another_pane(
         await until(lambda: isinstance(app.focused, SqlEditor))
         editor = app.focused
         lost: list[object] = []
+
+        def note(has: bool) -> None:
+            lost.append(has)
+
         assert editor is not None
-        editor.watch(editor, "has_focus", lambda has: lost.append(has), init=False)
+        editor.watch(editor, "has_focus", note, init=False)
         may_answer.set()
         await until(lambda: pane.table.rows)
         await pilot.pause()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -15,8 +15,10 @@ from textual.widgets import Static
 
 from safedl.evaluation import MOST_COMPARED, only_newest
 from safedl.evaluation.comparison import Ranking
+from safedl.text import printable
 from tui.services import comparison as service
 from tui.services import export
+from tui.services.ask import why
 from tui.services.comparison import Compared, Overview
 from tui.widgets.comparison import ComparisonGrid
 from tui.widgets.fillin import ask_path
@@ -27,9 +29,6 @@ from tui.widgets.pane import Box, Pane
 from tui.widgets.plotbox import PlotBox
 from tui.widgets.ranking import RankingLines
 from tui.widgets.sqlconsole import SqlConsole
-
-if TYPE_CHECKING:
-    from safedl.store.records import RunRecord
 
 NOTHING = """\
 Nothing is marked, and nothing has been measured yet.
@@ -81,6 +80,8 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         self.overview: Overview | None = None
         self.ranked: bool | None = None
         """Whether rankings are shown; None until someone has chosen."""
+        self._problem = ""
+        """Why runs or rankings could not be read."""
 
     def compose(self) -> ComposeResult:
         """Lay the table above plot and console."""
@@ -120,13 +121,16 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
 
     def action_reload(self) -> None:
         """Read again: the marked runs, which are there at once, and the rankings."""
-        workspace, marked = self.frame.workspace, tuple(self.frame.marked)
-        self.frame.ask(
-            self, "marked", partial(service.read_marked, workspace, marked), self._take_runs, "read the runs"
-        )
-        self.frame.ask(
-            self, "overview", partial(service.read_overview, workspace), self._take_overview, "rank the defenses"
-        )
+        workspace, marked, self._problem = self.frame.workspace, tuple(self.frame.marked), ""
+        read_marked = partial(service.read_marked, workspace, marked)
+        read_overview = partial(service.read_overview, workspace)
+        self.frame.ask(self, "marked", read_marked, self._take_runs, "read the runs", self._object)
+        self.frame.ask(self, "overview", read_overview, self._take_overview, "rank the defenses", self._object)
+
+    def _object(self, error: Exception) -> None:
+        """Say in place what is wrong: both questions fail alike where the store cannot be used."""
+        self._problem = f"{why(error)}  (F5 reads again)"
+        self._show()
 
     def _take_runs(self, runs: list[Compared]) -> None:
         self.query_one(PlotBox).forget_curves()
@@ -167,11 +171,16 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         self.query_one("#nothing").set_class(not empty, "hidden")
         self.grid.set_class(empty or self.shows_rankings, "hidden")
         self.rankings.set_class(empty or not self.shows_rankings, "hidden")
-        self.query_one("#nothing", Static).update(NOTHING if self.overview else "reading …")
+        none = f"The runs cannot be read.\n\n{self._problem}" if self._problem else ""
+        self.query_one("#nothing", Static).update(printable(none or (NOTHING if self.overview else "reading …")))
         self.refresh_bindings()
         self._follow()
 
     def _tell(self) -> None:
+        self._tell_what_is_shown()
+        self.status = self._problem or self.status
+
+    def _tell_what_is_shown(self) -> None:
         box = self.query_one("#compare-box", Box)
         marked = len(self.frame.marked)
         if self.shows_rankings:
@@ -366,8 +375,3 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Give the console room while it has the focus."""
         self.set_class(self.console in event.widget.ancestors_with_self, "asking")
-
-
-def _described(record: RunRecord) -> str:
-    place = f"{record.dataset}/{record.model} @{record.seed}"
-    return f"{record.uid[-6:]}  {service.name_of(record)}  {record.attack or ''}  {place}"

@@ -15,6 +15,7 @@ from safedl.text import one_line
 from tui.panes.details import DetailsBox
 from tui.panes.takeout import ask_for_export
 from tui.services import runs as service
+from tui.services.ask import why
 from tui.services.follow import SCAN
 from tui.services.runs import SORTS, Details, Order, Page
 from tui.widgets.filter import FilterBar
@@ -187,7 +188,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def _show_problem(self, error: Exception) -> None:
         """Say in place what is wrong: a filter that is being typed is no reason for a dialog."""
-        self._problem = one_line(str(error)) if str(error) else type(error).__name__
+        self._problem = one_line(why(error))
         if not isinstance(error, UsageError):
             self._problem = f"{self._problem}  (F5 reads again)"
             self.set_class(not self.page.rows, "-empty")

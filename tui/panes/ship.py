@@ -15,10 +15,10 @@ from textual.widgets import Static
 
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
-from safedl.errors import SafedlError
 from safedl.text import one_line, printable
 from tui.services import drafts
 from tui.services import ship as service
+from tui.services.ask import why
 from tui.widgets.fillin import FillIn, Line, Values, ask_path
 from tui.widgets.lines import Lines
 from tui.widgets.modal import Option, Picker
@@ -122,11 +122,10 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def _object(self, error: Exception) -> None:
         """Say in place why there is no checklist: a profile may be half written, a store locked."""
-        why = str(error) if isinstance(error, SafedlError) else f"{type(error).__name__}: {error}"
         self.found = None
         self.add_class("-broken")
         name = self.profile.stem
-        text = f"There is no checklist of {name}:\n\n{why}\n\np picks another profile, F5 reads again."
+        text = f"There is no checklist of {name}:\n\n{why(error)}\n\np picks another profile, F5 reads again."
         self.query_one("#problem", Static).update(printable(text))
         self.query_one("#checklist-box", Box).title(f"Deployment checklist · {name}")
         self.status = "no checklist"

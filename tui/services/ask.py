@@ -11,7 +11,15 @@ from typing import TypeVar
 from textual.dom import DOMNode
 from textual.worker import Worker
 
+from safedl.errors import SafedlError, surroundings
+
 T = TypeVar("T")
+
+
+def why(error: Exception) -> str:
+    """Return what went wrong in words for a person; of a fault of our own, also its kind."""
+    told = str(error) if isinstance(error, SafedlError) else surroundings(error)
+    return told or f"{type(error).__name__}: {error}"
 
 
 async def in_thread(question: Callable[[], T]) -> T:

@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, surroundings
 from safedl.text import printable
+from tui.services.ask import why
 from tui.widgets.lines import Lines
 from tui.widgets.pane import Box
 from tui.widgets.scroll import Scroll
@@ -72,18 +73,17 @@ class Dialog(ModalScreen[str | None]):
 NEXT_STEPS = {
     UsageError: "Mend the input that the text names, then try again.",
     NotFoundError: "It may have been moved or deleted; read the list again.",
-    StoreError: "Wait for whoever uses the store, or rebuild it: safedl db reindex. Nothing was changed.",
+    StoreError: "Nothing was changed.",
 }
+"""What to do, beside what the text says itself."""
 
 
 def error_dialog(error: Exception, doing: str) -> Dialog:
     """Return a dialog that says what went wrong, why, and what to do next."""
     step = next((text for kind, text in NEXT_STEPS.items() if isinstance(error, kind)), "")
-    why = str(error) if isinstance(error, SafedlError) else surroundings(error)
-    if why is None:
-        why = f"{type(error).__name__}: {error}"
+    if not isinstance(error, SafedlError) and surroundings(error) is None:
         step = "This is a fault of Safe-DL. What runs goes on; please report the text above."
-    return Dialog(f"Could not {doing}", f"{why}\n\n{step}".rstrip())
+    return Dialog(f"Could not {doing}", f"{why(error)}\n\n{step}".rstrip())
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Static, TextArea
 
-from safedl.errors import SafedlError
 from safedl.text import one_line, printable, shown
 from tui.services import queries
+from tui.services.ask import why
 from tui.services.queries import Answered
 from tui.widgets.grid import Grid
 from tui.widgets.inorder import InOrder
@@ -152,8 +152,7 @@ class SqlConsole(Box):
     def _object(self, error: Exception) -> None:
         self._stop = self.answered = None
         self.rows.show((), (), ())  # what an earlier query returned would look like this one's answer
-        text = str(error) if isinstance(error, SafedlError) else f"{type(error).__name__}: {error}"
-        self._tell(f"✗ {text}", error=True)
+        self._tell(f"✗ {why(error)}", error=True)
 
     def _tell(self, text: str, *, error: bool = False) -> None:
         message = self.query_one("#sql-message", Static)
