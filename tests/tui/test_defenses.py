@@ -20,6 +20,7 @@ from tui.services.drafts import Draft, choose
 from tui.services.plan_cost import Cost, History
 from tui.services.questionnaire import ASKED, NewProfile
 
+MNIST = "dataset: {name: mnist}"
 EMPTY = "name: bare\ndataset: {name: digits}\nmodel: {name: cnn}\n"
 
 
@@ -105,6 +106,23 @@ async def test_what_was_measured_is_recommended(workspace: Workspace) -> None:
         assert "no help" in lines["activation_clustering"].note
         pane.show_attack("label_flipping")
         assert "nothing is recommended: the attack did not work here" in screen_text(app)
+
+
+async def test_one_profiles_recommendation_never_stands_under_another(workspace: Workspace) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    other = workspace.root / "profiles" / "other.yaml"
+    other.write_text(PROFILE.replace("name: small", "name: other").replace("dataset: {name: digits}", MNIST))
+    async with app_on(workspace) as (app, pilot):
+        choose(app, "small")
+        pane = await opened(app, pilot)
+        await until(lambda: pane.advice and pane.history.seconds)
+        await app.action_go("run")
+        choose(app, "other")
+        workspace.db.write_bytes(b"rubbish" * 1000)
+        pane = await opened(app, pilot)
+        await until(lambda: "Could not read what was measured" in screen_text(app))
+        assert not pane.advice and not pane.history.seconds
 
 
 def test_a_plan_costs_what_its_stages_took(tmp_path: Path) -> None:

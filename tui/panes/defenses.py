@@ -63,6 +63,8 @@ plan."""
         super().__init__(id=id)
         self.advice: Mapping[str, Advice] = {}
         self.history = History()
+        self._about = ""
+        """The profile that advice and history are about."""
 
     def compose(self) -> ComposeResult:
         """Lay attacks, defenses, parameters and what differs from the recommendation."""
@@ -92,6 +94,8 @@ plan."""
 
     def opened(self) -> None:
         """Read profile, recommendations and history again."""
+        if self._about != self.draft.name:  # another profile's would be shown, and accepted, until there is an answer
+            self.advice, self.history, self._about = {}, History(), self.draft.name
         self.paint()
         self.picks("attacks").focus()
         self._ask()
