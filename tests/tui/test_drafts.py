@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from safedl.catalog import ATTACKS
 from safedl.errors import UsageError
 from safedl.profile.load import load
 from safedl.workspace import Workspace
+from tests.conclusions.measured import ran, save
+from tests.store.samples import Workplace
 from tests.tui.conftest import app_on, screen_text, until
 from tests.tui.test_profile import PROFILE, at, opened, own
 from tui.services import drafts, settings
@@ -188,3 +192,24 @@ async def test_a_change_of_a_profile_whose_file_is_gone_lands_in_no_other(worksp
         path.write_text(PROFILE)
         await app.action_go("profile")
         assert pane.status.startswith("valid")
+
+
+def test_the_profile_that_ran_last(workspace: Workspace) -> None:
+    assert drafts.ran_last(workspace) is None
+    for uid, name in (("20260101-000000-a", "mine"), ("20260102-000000-b", "other"), ("20260103-000000-c", "gone")):
+        if name != "gone":
+            own(workspace, name=name)
+        folder = workspace.experiment_folder(uid)
+        folder.mkdir(parents=True)
+        (folder / "plan.json").write_text(json.dumps({"name": name, "stages": {}, "runs": []}))
+    assert drafts.ran_last(workspace) == "other"
+
+
+@pytest.mark.parametrize("pane", ["profile", "risk", "defenses", "ship"])
+async def test_whichever_pane_is_opened_first_shows_the_profile_that_ran_last(workspace: Workspace, pane: str) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    own(workspace, name="written_later")
+    async with app_on(workspace) as (app, _):
+        await app.action_go(pane)
+        await until(lambda: app.draft is not None and app.draft.name == "small")

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
@@ -221,11 +219,6 @@ async def test_another_profile(filled: Workspace) -> None:
         await until(lambda: "Deployment checklist · other ·" in screen_text(app))
 
 
-def test_the_profile_that_ran_last(filled: Workspace, tmp_path: Path) -> None:
-    assert service.newest_profile(filled) == "small"
-    assert service.newest_profile(Workspace.open(tmp_path / "empty", tmp_path / "empty.db")) is None
-
-
 async def test_an_answer_that_is_being_written_outlives_the_profile(filled: Workspace) -> None:
     async with app_on(filled) as (app, pilot):
         pane = await open_pane(app, pilot)
@@ -260,14 +253,3 @@ async def test_a_path_that_cannot_be_is_an_objection(filled: Workspace, path: st
         await pilot.pause()
         assert isinstance(app.screen, FillIn)
         assert str(app.screen.query_one(".objection").render())  # type: ignore[attr-defined]
-
-
-def test_the_profile_that_ran_last_is_shown(workspace: Workspace) -> None:
-    for uid, name in (("20260101-000000-a", "mine"), ("20260102-000000-b", "other")):
-        save(workspace.root, PROFILE.replace("name: small", f"name: {name}")).rename(
-            workspace.root / "profiles" / f"{name}.yaml"
-        )
-        folder = workspace.experiment_folder(uid)
-        folder.mkdir(parents=True)
-        (folder / "plan.json").write_text(json.dumps({"name": name, "stages": {}, "runs": []}))
-    assert service.newest_profile(workspace) == "other"

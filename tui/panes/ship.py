@@ -82,12 +82,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     @property
     def profile(self) -> Path:
-        """The file of the profile that all panes show; at first the one that ran last."""
-        key = f"profile {self.frame.workspace.root}"
-        if self.frame.draft is None and not self.frame.memory.get(key, ""):
-            newest = service.newest_profile(self.frame.workspace)
-            if newest is not None:
-                return drafts.choose(self.frame, newest).path
+        """The file of the profile that all panes show."""
         return drafts.current(self.frame).path
 
     # --- reading and showing

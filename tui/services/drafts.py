@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from safedl.catalog import ATTACKS, AttackSpec, category
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.settings import DatasetSettings
-from safedl.errors import SafedlError, UsageError
+from safedl.errors import NotFoundError, SafedlError, UsageError
 from safedl.profile import document as yaml_document
 from safedl.profile.load import check, read_text
 from safedl.profile.names import check_name
@@ -177,18 +177,34 @@ class Draft:
 
 
 def current(frame: SafedlApp) -> Draft:
-    """Return the profile that the panes show: the one chosen last, else the workspace's newest, else the demo.
+    """Return the profile that the panes show: the one chosen last, else the one that ran last, the newest, the demo.
 
     One whose file is gone stays: a change that was meant for it must not land in another profile.
     """
     if frame.draft is None:
         known = frame.workspace.profiles()
-        own = [p for p in known.values() if p.parent == frame.workspace.root / "profiles"]
-        newest = max(own, key=lambda p: _stamp(p) or (0, 0), default=known["digits"]).stem
-        wanted = frame.memory.get(f"profile {frame.workspace.root}", newest)
-        frame.draft = Draft(frame.workspace, wanted if wanted in known else newest)
+        chosen = frame.memory.get(f"profile {frame.workspace.root}", "")
+        if chosen not in known:
+            own = [p for p in known.values() if p.parent == frame.workspace.root / "profiles"]
+            newest = max(own, key=lambda p: _stamp(p) or (0, 0), default=known["digits"]).stem
+            chosen = ran_last(frame.workspace) or newest
+        frame.draft = Draft(frame.workspace, chosen)
     frame.draft.refresh()
     return frame.draft
+
+
+def ran_last(workspace: Workspace) -> str | None:
+    """Return the name of the known profile that ran last, None if there is none such."""
+    known = workspace.profiles()
+    for uid in reversed(workspace.experiments()):
+        try:
+            plan = workspace.read_plan(uid)
+        except NotFoundError:
+            continue
+        for name in (Path(str(plan.get("profile") or "")).stem, str(plan.get("name", ""))):
+            if name in known:
+                return name
+    return None
 
 
 def choose(frame: SafedlApp, name: str) -> Draft:

@@ -42,20 +42,6 @@ def look(item: Item) -> Look:
     return found if unicode_works() else Look(ASCII[found.glyph], found.word, found.colour)
 
 
-def newest_profile(workspace: Workspace) -> str | None:
-    """Return the name of the known profile that ran last, None if there is none such."""
-    known = workspace.profiles()
-    for uid in reversed(workspace.experiments()):
-        try:
-            plan = workspace.read_plan(uid)
-        except NotFoundError:
-            continue
-        for name in (Path(str(plan.get("profile") or "")).stem, str(plan.get("name", ""))):
-            if name in known:
-                return name
-    return None
-
-
 def read(workspace: Workspace, profile: Path) -> Conclusions:
     """Return what is known about a profile.
 
