@@ -111,6 +111,7 @@ async def test_a_profile_is_started_by_the_front_desk_and_followed(
         await pilot.press(*"fashion", "enter")
         await until(lambda: len(started) == 2 or isinstance(app.screen, Dialog))
         assert [p.stem for p in started] == ["digits", "fashion_mnist"]
+        assert app.draft is not None and app.draft.name == "fashion_mnist", "it is what the other panes show"
     for driver in drivers:
         driver.leave()
 

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
 from safedl.text import one_line, printable
+from tui.panes.start import ask_for_profile
 from tui.services import drafts
 from tui.services import ship as service
 from tui.services.ask import why
@@ -262,19 +263,12 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def action_profile(self) -> None:
         """Pick the profile that all panes show."""
-        own = self.frame.workspace.root / "profiles"
-        known = self.frame.workspace.profiles()
-        options = [
-            Option(f"{name[:60]}   {'yours' if path.parent == own else 'shipped'}", name)
-            for name, path in sorted(known.items(), key=lambda pair: (pair[1].parent != own, pair[0]))
-        ]
 
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                drafts.choose(self.frame, name)
-                self.action_reload()
+        def chosen(name: str, _: Path) -> None:
+            drafts.choose(self.frame, name)
+            self.action_reload()
 
-        self.frame.push_screen(Picker("Profile", options), chosen)
+        ask_for_profile(self.frame, "Profile", chosen)
 
     def action_copy(self) -> None:
         """Copy what is known of the item."""

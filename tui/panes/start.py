@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from safedl.errors import SafedlError
 from safedl.text import duration
 from tui.services.follow import SCAN, ExperimentState
 from tui.widgets.modal import Choice, Dialog, Option, Picker
 from tui.widgets.pane import Pane
 
+if TYPE_CHECKING:
+    from tui.app import SafedlApp
+
 DEMO = "digits"
+
+
+def ask_for_profile(app: SafedlApp, title: str, then: Callable[[str, Path], None]) -> None:
+    """Let a profile be picked, the workspace's own first, and call `then` with its name and file."""
+    own, profiles = app.workspace.root / "profiles", app.workspace.profiles()
+    options = [
+        Option(f"{name[:60]}   {'yours' if path.parent == own else 'shipped'}", name)
+        for name, path in sorted(profiles.items(), key=lambda item: (item[1].parent != own, item[0]))
+    ]
+
+    def chosen(name: str | None) -> None:
+        if name is not None:
+            then(name, profiles[name])
+
+    app.push_screen(Picker(title, options), chosen)
 
 
 class StartMixin(Pane):
@@ -52,28 +73,23 @@ class StartMixin(Pane):
         self.frame.push_screen(dialog, chosen)
 
     def start_profile(self, name: str, path: Path, arguments: tuple[str, ...] = ()) -> None:
-        """Start a driver for a profile and follow it."""
+        """Start a driver for a profile, follow it, and let the other panes show that profile too."""
         if self.starting:
             self.frame.say(f"{self.starting}; one at a time")
             return
+        from tui.services import drafts  # the app starts without it
+
+        with suppress(SafedlError):  # a profile that is gone is told when it cannot be started
+            shown = drafts.current(self.frame)
+            if shown.name != name and not shown.unsaved:
+                drafts.choose(self.frame, name)
         self.starting = f"starting {name} …"
         self.frame.say(f"starting {name}: loading takes some seconds")
         self._launch(lambda: self.frame.workspace.start(path, arguments), f"start {name}")
 
     def action_start(self) -> None:
         """Pick a profile and run it."""
-        own = self.frame.workspace.root / "profiles"
-        profiles = self.frame.workspace.profiles()
-        options = [
-            Option(f"{name[:60]}   {'yours' if path.parent == own else 'shipped'}", name)
-            for name, path in sorted(profiles.items(), key=lambda item: (item[1].parent != own, item[0]))
-        ]
-
-        def chosen(name: str | None) -> None:
-            if name is not None:
-                self.start_profile(name, profiles[name])
-
-        self.frame.push_screen(Picker("Run a profile", options), chosen)
+        ask_for_profile(self.frame, "Run a profile", self.start_profile)
 
     def action_demo(self) -> None:
         """On the first start, run the demo."""
