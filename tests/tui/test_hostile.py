@@ -59,7 +59,7 @@ async def test_a_store_locked_by_another_process_can_be_read_and_refuses_plainly
         await pilot.press("5")
         await until(lambda: "✗ failed" in screen_text(app))
         await pilot.press("X", "X")
-        await until(lambda: isinstance(app.screen, Dialog) and "Could not delete the run" in screen_text(app))
+        await until(lambda: isinstance(app.screen, Dialog) and "Could not delete run" in screen_text(app))
         assert "locked" in screen_text(app)
         assert stored.run_folder("random").exists()
     other.close()

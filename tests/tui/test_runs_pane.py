@@ -70,6 +70,7 @@ async def test_an_empty_workspace_says_how_to_begin(workspace: Workspace, size: 
     async with app_on(workspace, size) as (app, pilot):
         await pilot.press("5")
         await until(lambda: "No runs yet" in screen_text(app) and "/ filter" in screen_text(app))
+        await until(lambda: "space mark" not in screen_text(app))
         await golden(app, "runs_empty")
 
 
@@ -270,7 +271,7 @@ async def test_a_run_is_deleted_after_a_question_unless_others_start_from_it(fil
         await until(lambda: len(shown(app)) == 4)
         assert not filled.run_folder("random").exists()
         await pilot.press("G", "X", "X")
-        await until(lambda: "Could not delete the run" in screen_text(app))
+        await until(lambda: "Could not delete run" in screen_text(app))
         assert "runs start from it" in " ".join(screen_text(app).split())
         assert filled.run_folder("base").exists()
 

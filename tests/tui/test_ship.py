@@ -91,9 +91,11 @@ async def test_a_broken_profile_says_what_is_wrong(filled: Workspace, size: tupl
         assert len(app.screen_stack) == 1
         await pilot.pause()
         assert "p picks another profile, F5 reads again" in screen_text(app)
+        assert screen_text(app).splitlines()[-1].startswith(" p profile"), "the other keys mean an item"
         save(filled.root, STRICT)
         await pilot.press("f5")
         await until(lambda: "Deployment checklist · small ·" in screen_text(app))
+        await until(lambda: "space done  n note" in screen_text(app))
 
 
 async def test_the_list_is_the_one_of_safedl_check(filled: Workspace) -> None:

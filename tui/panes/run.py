@@ -365,7 +365,7 @@ a shows them all, also those that were started elsewhere or have ended."""
             if choice is not None and not self._is_running():
                 self.frame.say("it has ended meanwhile")
             elif choice is not None:
-                self.frame.ask(self, "cancel", lambda: self.frame.workspace.cancel(uid), said, "cancel it")
+                self.frame.ask(self, f"cancel {uid}", lambda: self.frame.workspace.cancel(uid), said, "cancel it")
 
         def said(_: None) -> None:
             self._painted = ()

@@ -13,15 +13,14 @@ from textual.widgets import Static
 from safedl.errors import UsageError
 from safedl.text import one_line
 from tui.panes.details import DetailsBox
-from tui.panes.takeout import ask_for_export
+from tui.panes.runactions import RunActions
 from tui.services import runs as service
 from tui.services.ask import why
-from tui.services.follow import SCAN
 from tui.services.runs import SORTS, Details, Order, Page
 from tui.widgets.filter import FilterBar
 from tui.widgets.lines import Lines
-from tui.widgets.modal import Choice, Dialog, Option, Picker
-from tui.widgets.pane import Box, Pane
+from tui.widgets.modal import Option, Picker
+from tui.widgets.pane import Box
 from tui.widgets.runtable import HEADINGS, RunTable
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ NO_MATCH = "Nothing matches; esc clears."
 STATES = "\n\nStates: done, failed, cancelled, skipped, interrupted, running, waiting."
 
 
-class RunsPane(Pane):
+class RunsPane(RunActions):
     """All runs above, one run below."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -98,11 +97,6 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             yield Static("", id="nothing", markup=False)
         yield DetailsBox(id="details")
 
-    @property
-    def table(self) -> RunTable:
-        """The list."""
-        return self.query_one(RunTable)
-
     def opened(self) -> None:
         """Read the runs anew, with the filter that somebody else has put aside; then dead drivers are noticed."""
         self._focus_list()
@@ -160,7 +154,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         table = self.table
         table.sorted_by = (HEADINGS.get(self.order.by, self.order.by), self.order.descending)
         table.set_rows(page.shown)
-        self.set_class(not page.rows, "-empty")
+        self._show_list(bool(page.rows))
         if page.rows and self.has_focus:
             self.call_after_refresh(table.focus)
         elif not page.rows and table.has_focus:  # it is hidden: the filter would take the focus, and keys for letters
@@ -178,6 +172,11 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             self._recovers = False
             self._recover()
 
+    def _show_list(self, there: bool) -> None:
+        """Show the list, or where it is empty why; other keys work there."""
+        self.set_class(not there, "-empty")
+        self.refresh_bindings()
+
     def _go_to(self, uid: str | None) -> None:
         position = next((i for i, row in enumerate(self.table.rows) if row.record.uid == uid), None)
         if position is None:
@@ -191,7 +190,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self._problem = one_line(why(error))
         if not isinstance(error, UsageError):
             self._problem = f"{self._problem}  (F5 reads again)"
-            self.set_class(not self.page.rows, "-empty")
+            self._show_list(bool(self.page.rows))
             self.query_one("#nothing", Static).update(f"The runs cannot be read.\n\n{self._problem}")
         self._tell()
 
@@ -336,66 +335,3 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         self.frame.remember_marks()
         self.table.refresh()
         self._tell()
-
-    def action_copy(self) -> None:
-        """Copy the uid of the run under the cursor."""
-        if self.table.current is not None:
-            self.frame.copy(self.table.current.record.uid)
-
-    # --- what is done to runs
-
-    async def action_experiment(self) -> None:
-        """Show the experiment of the run in the Run pane."""
-        row = self.table.current
-        if row is not None and row.record.experiment is not None:
-            await self.frame.open_experiment(row.record.experiment)
-
-    async def action_review(self) -> None:
-        """Show the suspects of the scan under the cursor."""
-        row = self.table.current
-        if row is None:
-            return
-        if row.record.kind == SCAN and row.status == "completed":
-            await self.frame.open_review(row.record.uid)
-        else:
-            self.frame.say("only a scan that is done has suspects to review")
-
-    def action_take_home(self) -> None:
-        """Ask where the data and the model of the run under the cursor go."""
-        row = self.table.current
-        if row is not None and row.status == "completed":
-            ask_for_export(self.frame, row.record.uid)
-        elif row is not None:
-            self.frame.say("only a run that is done has something to take home")
-
-    async def action_retry(self) -> None:
-        """Go on with the run's experiment: what is done is kept, all else runs as new attempts."""
-        row = self.table.current
-        if row is None or row.record.experiment is None:
-            return
-        if row.status == "completed":
-            self.frame.say("this run is done; it would only be linked")
-            return
-        await self.frame.open_experiment(row.record.experiment, resume=True)
-
-    def action_delete(self) -> None:
-        """Delete the run under the cursor, after a question."""
-        row = self.table.current
-        if row is None:
-            return
-        uid, workspace = row.record.uid, self.frame.workspace
-
-        def deleted(_: None) -> None:
-            self.frame.marked.discard(uid)
-            self.frame.remember_marks()
-            self.frame.say(f"deleted {uid}")
-            self.action_reload()
-
-        def chosen(choice: str | None) -> None:
-            if choice is not None:
-                self.frame.ask(self, "delete", lambda: workspace.delete_run(uid), deleted, "delete the run")
-
-        body = f"{row.record.stage}\n\nIts row and its folder go for good; published copies stay."
-        self.frame.push_screen(
-            Dialog(f"Delete {uid}?", body, (Choice("X", "delete it", "yes"),), safe="keep it"), chosen
-        )

@@ -129,6 +129,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def _settle(self) -> None:
         """Where nothing else has the focus, give it to what is shown now."""
+        self.refresh_bindings()
         if self.frame.pane is self and not any(box.has_focus_within for box in self.query("#item-box")):
             self.action_back()
 
@@ -144,6 +145,12 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
             self._show_item()
 
     # --- what the keys do
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer what is done to an item where there is a checklist."""
+        if action in ("done", "note", "waive", "export", "copy"):
+            return not self.has_class("-broken")
+        return super().check_action(action, parameters)
 
     def action_back(self) -> None:
         """Go to the checklist."""
@@ -241,7 +248,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def _answer(self, profile: str, item: Item, answer: Answer | None) -> None:
         write = partial(service.answer, self.frame.workspace, profile, item.id, answer)
-        self.frame.ask(self, "answer", write, lambda _: self.action_reload(), "write the answer")
+        self.frame.ask(self, f"answer {item.id}", write, lambda _: self.action_reload(), "write the answer")
 
     def _today(self) -> date:
         return datetime.fromtimestamp(self.frame.clock(), UTC).date()
