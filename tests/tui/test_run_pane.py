@@ -339,3 +339,12 @@ async def test_an_experiment_that_is_shown_anew_is_followed(workspace: Workspace
         driver.say()
         driver.leave()
         await until(lambda: tree.current is not None and tree.current.status != "running")
+
+
+async def test_what_runs_is_shown_at_the_start_though_a_later_experiment_has_ended(workspace: Workspace) -> None:
+    driver, later = FakeDriver(workspace, recorded()), FakeDriver(workspace, [], "20991231-000000-ffffff")
+    later.leave()
+    driver.say(20)
+    async with app_on(workspace) as (app, _):
+        await until(lambda: "▶ baseline" in screen_text(app))
+    driver.leave()

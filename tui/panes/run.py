@@ -83,7 +83,8 @@ a shows them all, also those that were started elsewhere or have ended."""
         self._logged = 0
         self._follows = True
         self._gpu = ""
-        self._chosen = False
+        self._chosen = self._knows = False
+        """Whether the experiment was chosen by the person, and whether what runs was known when one was shown."""
         self._stale, self._drawn = False, float("-inf")
         """Whether the curves have grown since they were drawn, and when that was."""
         self._outcome = ""
@@ -170,7 +171,8 @@ a shows them all, also those that were started elsewhere or have ended."""
 
     def tick(self) -> None:
         """Repaint what has changed."""
-        if self.experiment is None or self.has_class("empty"):
+        if self.experiment is None or self.has_class("empty") or not self._knows:
+            self._knows = self.frame.hub.looked
             self._choose()
         state = self.experiment
         if state is None:

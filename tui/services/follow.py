@@ -207,6 +207,8 @@ class Hub:
         self.workspace, self.clock = workspace, clock
         self.experiments: dict[str, ExperimentState] = {}
         self.running: frozenset[str] = frozenset()
+        self.looked = False
+        """Whether it is known what runs: not before the first reading."""
         self._looked_at = float("-inf")
         self._there = False
         """Whether the workspace's folder was there: one in which nothing has run may have none yet."""
@@ -247,6 +249,7 @@ class Hub:
     def apply(self, reading: Reading) -> Iterable[ExperimentState]:
         """Take in a reading; return the experiments that have ended since the last one."""
         ended = []
+        self.looked = True
         self.running, before = reading.running, self.running
         for uid, found, offset, asked in reading.batches:
             state = self.follow(uid)
