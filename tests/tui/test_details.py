@@ -8,7 +8,7 @@ import pytest
 
 from safedl.workspace import Workspace
 from tests.store.samples import Workplace, finished
-from tests.tui.conftest import app_on, screen_text, until
+from tests.tui.conftest import FakeDriver, app_on, recorded, screen_text, until
 from tests.tui.test_runs_pane import filled, pane_of, shown
 from tui.services import runs as service
 from tui.services.runs import Details
@@ -73,3 +73,19 @@ async def test_a_report_is_found_again_where_it_was_left(filled: Workspace) -> N
         await pilot.press("left_square_bracket")
         await until(lambda: "A layer called layer[/conv.0]." in screen_text(app))
         assert pane.query_one("#sections", OptionLines).cursor == 2
+
+
+async def test_a_retry_of_what_runs_is_told_and_starts_nothing(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resumed: list[str] = []
+    monkeypatch.setattr(Workspace, "resume", lambda self, uid: resumed.append(uid))
+    driver = FakeDriver(filled, recorded(), "e1")
+    async with app_on(filled) as (app, pilot):
+        await until(lambda: app.hub.running)
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        await pilot.press("r")
+        await until(lambda: any("running already" in n.message for n in app._notifications))
+        assert not resumed
+    driver.leave()

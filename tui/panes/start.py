@@ -125,9 +125,12 @@ class StartMixin(Pane):
     def action_resume(self) -> None:
         """Go on with the experiment that is shown: finished stages are kept."""
         state = self.experiment
-        if state is None or self.starting:
+        if state is None:
             return
         uid = state.uid
+        if self.starting or uid in self.frame.hub.running:
+            self.frame.say(f"{self.starting}; one at a time" if self.starting else "it is running already")
+            return
         self.starting = f"resuming {state.name or uid} …"
 
         def resume() -> str:
