@@ -17,6 +17,7 @@ from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.dom import DOMNode
+from textual.filter import Monochrome, NoColor
 from textual.reactive import Reactive
 from textual.screen import Screen
 from textual.widget import Widget
@@ -120,7 +121,7 @@ class SafedlApp(App[None]):
 
     async def on_mount(self) -> None:
         """Open the first pane, then begin to follow what runs."""
-        self.theme = self._wanted_theme
+        self._show_theme(self._wanted_theme)
         await self.action_go(FIRST)
         self.set_interval(PERIOD, self.read)
         self.set_interval(2.0, self.memory.save)
@@ -339,8 +340,14 @@ class SafedlApp(App[None]):
         self.say(f"theme {self.theme}")
 
     def _use_theme(self, name: str) -> None:
-        self.theme = name
+        self._show_theme(name)
         self.memory.set("theme", name)
+
+    def _show_theme(self, name: str) -> None:
+        self.theme = name
+        if self.no_color:  # greys for our colours; the terminal's own would all become black, so they are left out
+            wanted = NoColor() if self.native_ansi_color else Monochrome()
+            self._filters[:] = [wanted if isinstance(f, NoColor | Monochrome) else f for f in self._filters]
 
     async def action_quit(self) -> None:
         """Leave; ask first while something runs, or is being started and would run then."""

@@ -10,6 +10,7 @@ import pytest
 from safedl.workspace import Workspace
 from tests.tui.conftest import UID, FakeDriver, app_on, recorded, screen_text, until
 from tests.tui.scans import FIRST, add_scan
+from tui import theme as themes
 from tui.panes import PANES
 from tui.panes.run import PlanTree
 from tui.panes.scan import ask_for_scan
@@ -266,6 +267,26 @@ async def test_without_colours_the_cursor_is_reversed(workspace: Workspace, monk
         line = next(strip for strip in strips if "›▶ baseline" in strip.text)
         assert any(segment.style is not None and segment.style.reverse for segment in line)
     driver.leave()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_without_colours_every_theme_can_be_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in themes.NAMES:
+        if restarted:
+            (workspace.root / "app.json").write_text(json.dumps({"theme": name}))
+        async with app_on(workspace) as (app, pilot):
+            await until(lambda: "Nothing has run" in screen_text(app))
+            while app.theme != name:
+                await pilot.press("ctrl+t")
+            await pilot.pause()
+            segments = [segment for strip in app.screen._compositor.render_strips() for segment in strip]
+            for line_filter in app._filters:
+                segments = line_filter.apply(segments, app.screen.background_colors[1])
+            styles = [s.style for s in segments if s.text.strip() and s.style and s.style.color]
+            assert all(s.color and (s.color.is_default or s.color != s.bgcolor) for s in styles)
 
 
 async def test_what_is_copied_goes_to_the_clipboard_or_a_file(workspace: Workspace) -> None:

@@ -295,7 +295,7 @@ def _about(document: dict[Any, Any], section: str) -> str:
     if not isinstance(values, dict):
         return "defaults" if section in ("training", "acceptance") else "missing"
     if section == "training":
-        return f"{values.get('epochs', '')} epochs".lstrip() if "epochs" in values else "set"
+        return f"{values['epochs']} epochs" if values.get("epochs") is not None else "set"
     return str(values.get("name") or name_after(str(values.get("path") or "set")))
 
 
