@@ -83,6 +83,14 @@ def test_points_lie_where_their_values_say() -> None:
     assert max(map(len, drawn)) <= 50 and len(drawn) <= 14
 
 
+def test_what_the_letters_of_a_plane_mean_is_told_in_little_room_too() -> None:
+    names = [f"random_removal:activation_clustering static_patch @{seed}" for seed in (0, 1)]
+    drawn = scatter([Point(n, float(i), 0.5) for i, n in enumerate(names)], "x", "y", 33, 12).plain.split("\n")
+    assert [line[:3] for line in drawn[-2:]] == ["A r", "B r"]
+    assert [line[-2:] for line in drawn[-2:]] == ["@0", "@1"]
+    assert max(map(len, drawn)) <= 33
+
+
 class Shown(App[None]):
     def compose(self) -> ComposeResult:
         yield Grid(fixed=True)

@@ -65,8 +65,8 @@ def scatter(points: Sequence[Point], across: str, upwards: str, width: int, heig
     points = points[: len(LETTERS)]
     if not points:
         return Text(f"no run has both {across} and {upwards}", style="dim")
-    names = [Text(f"{LETTERS[i]} {one_line(p.name)}", no_wrap=True, end="") for i, p in enumerate(points)]
-    legend = _legend(names, width)
+    labels = zip(LETTERS, apart([one_line(p.name) for p in points], width - 2), strict=False)
+    legend = _legend([Text(f"{letter} {label}", no_wrap=True, end="") for letter, label in labels], width)
     import plotext
 
     with _LOCK:
@@ -88,9 +88,10 @@ def scatter(points: Sequence[Point], across: str, upwards: str, width: int, heig
 
 
 def _legend(names: Sequence[Text], width: int) -> list[Text]:
-    """Return the names in as few lines as they fit into."""
+    """Return the names in as few lines as they fit into, each cut where it needs more than one."""
     lines: list[Text] = []
     for name in names:
+        name.truncate(width, overflow="ellipsis")
         if lines and lines[-1].cell_len + name.cell_len + 2 <= width:
             lines[-1].append("  ").append_text(name)
         else:
