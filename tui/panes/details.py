@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widget import Widget
 from textual.widgets import ContentSwitcher, Markdown, Static
+from textual.worker import Worker
 
 from safedl.text import one_line, printable, shown
 from tui.services.follow import SCAN
@@ -138,7 +139,7 @@ class DetailsBox(Box):
         scroll = self.query_one("#section", Scroll)
         scroll.scroll_home(animate=False)
         update = partial(_update, scroll.query_one(Markdown), section.text)
-        self.run_worker(update, group="section", exclusive=True)
+        _: Worker[None] = self.run_worker(update, group="section", exclusive=True)
 
 
 async def _update(markdown: Markdown, text: str) -> None:
