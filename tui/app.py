@@ -350,9 +350,18 @@ class SafedlApp(App[None]):
             self._filters[:] = [wanted if isinstance(f, NoColor | Monochrome) else f for f in self._filters]
 
     async def action_quit(self) -> None:
-        """Leave; ask first while something runs, or is being started and would run then."""
+        """Leave; ask first where changes would be lost, then while something runs, or is being started."""
         if self._asks_to_quit:
             return
+        self._asks_to_quit = True
+        if self.draft is None:  # and nothing need be loaded
+            self._quit_what_runs()
+            return
+        from tui.panes.editing import before_changes_are_lost
+
+        before_changes_are_lost(self, "leave", self._quit_what_runs, partial(self._quit_as_chosen, None))
+
+    def _quit_what_runs(self) -> None:
         from tui.panes.start import StartMixin
         from tui.widgets.modal import Choice, Dialog
 
@@ -365,7 +374,6 @@ class SafedlApp(App[None]):
         choices = (Choice("d", "detach: leave, everything keeps running", "detach"),
                    Choice("s", "stop: ask all to stop, and leave", "stop"))  # fmt: skip
         heading = f"{len(lines)} experiment{'s' * (len(lines) != 1)} {'running or starting' if starting else 'running'}"
-        self._asks_to_quit = True
         self.push_screen(Dialog(heading, "\n".join(lines), choices, safe="stay"), self._quit_as_chosen)
 
     def _quit_as_chosen(self, choice: str | None) -> None:

@@ -213,3 +213,26 @@ async def test_whichever_pane_is_opened_first_shows_the_profile_that_ran_last(wo
     async with app_on(workspace) as (app, _):
         await app.action_go(pane)
         await until(lambda: app.draft is not None and app.draft.name == "small")
+
+
+@pytest.mark.parametrize("key", ["escape", "l"])
+async def test_leaving_and_opening_another_ask_before_changes_are_lost(workspace: Workspace, key: str) -> None:
+    own(workspace, PROFILE.replace("mine", "other"), "other")
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        drafts.choose(app, "mine")
+        pane = await opened(app, pilot)
+        pane.change({("training", "epochs"): -3})
+        pane.change({("threat_model", "model_access"): "gray-box"})
+        assert path.read_text() == PROFILE
+        pane.open_profile("other")
+        await until(lambda: "mine has changes that are not saved" in screen_text(app))
+        assert "training.epochs: -3 is not allowed" in screen_text(app)
+        await pilot.press("escape")
+        await until(lambda: len(app.screen_stack) == 1)
+        assert pane.draft.name == "mine" and pane.draft.unsaved
+        await pilot.press("ctrl+q")
+        await until(lambda: "leave: what is not saved is lost" in screen_text(app))
+        await pilot.press(key)
+        await until(lambda: len(app.screen_stack) == 1 if key == "escape" else not app.is_running)
+        assert app.is_running == (key == "escape")

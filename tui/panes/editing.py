@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safedl.errors import SafedlError
 from tui.panes.start import StartMixin
 from tui.services import drafts
 from tui.services.drafts import Draft
+from tui.widgets.modal import Choice, Dialog
 from tui.widgets.pane import Pane
 from tui.widgets.picks import Picks
+
+if TYPE_CHECKING:
+    from tui.app import SafedlApp
+
+
+def before_changes_are_lost(
+    app: SafedlApp, what: str, then: Callable[[], None], stay: Callable[[], None] = lambda: None
+) -> None:
+    """Call `then`; if that drops changes that are not saved, because a value is not valid, ask first, or `stay`."""
+    draft = app.draft
+    if draft is None or not draft.unsaved:
+        then()
+        return
+    first = draft.problems[0]
+    body = f"{first.path}: {first.message}\n\nUntil that is mended, nothing that is changed is saved."
+    choices = (Choice("l", f"{what}: what is not saved is lost", "yes"),)
+
+    def chosen(choice: str | None) -> None:
+        (stay if choice is None else then)()
+
+    app.push_screen(Dialog(f"{draft.name} has changes that are not saved", body, choices, safe="stay"), chosen)
 
 
 class EditingPane(Pane):

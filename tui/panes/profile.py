@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 
 from safedl.catalog import ATTACKS
 from safedl.errors import SafedlError
+from tui.panes.editing import before_changes_are_lost
 from tui.panes.profile_view import QUESTION_IDS, ProfileView
 from tui.services import drafts, settings
 from tui.services.questionnaire import ASKED, NewProfile
@@ -196,6 +197,12 @@ your first change is kept beside the file as .bak. On the command line: safedl p
 
     def open_profile(self, name: str) -> None:
         """Show another profile; the empty name is the one that is being made."""
+        if name and name != self.draft.name:
+            before_changes_are_lost(self.frame, "open another", lambda: self._open(name))
+        else:
+            self._open(name)
+
+    def _open(self, name: str) -> None:
         self.new, self.attack = (self.kept() if not name else None), ""
         if name:
             self.attempt(lambda: drafts.choose(self.frame, name), "open the profile")

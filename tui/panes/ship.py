@@ -16,6 +16,7 @@ from textual.widgets import Static
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
 from safedl.text import one_line, printable
+from tui.panes.editing import before_changes_are_lost
 from tui.panes.start import ask_for_profile
 from tui.services import drafts
 from tui.services import ship as service
@@ -271,9 +272,12 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
     def action_profile(self) -> None:
         """Pick the profile that all panes show."""
 
-        def chosen(name: str, _: Path) -> None:
+        def show(name: str) -> None:
             drafts.choose(self.frame, name)
             self.action_reload()
+
+        def chosen(name: str, _: Path) -> None:
+            before_changes_are_lost(self.frame, "show another", partial(show, name))
 
         ask_for_profile(self.frame, "Profile", chosen)
 
