@@ -209,6 +209,14 @@ def test_noise_and_steps_are_those_of_the_parameters(scene: Scenario, monkeypatc
         assert spent.get_epsilon(delta=delta) == pytest.approx(2.0, rel=0.02)
 
 
+@pytest.mark.parametrize("epsilon", [20.0, 1e6])
+def test_a_large_budget_comes_to_an_end(scene: Scenario, epsilon: float) -> None:
+    """The PRV accountant finds no noise for it."""
+    details = train(scene, DpTrainingParams(epsilon=epsilon, epochs=1)).details
+    assert 0.95 * epsilon <= details["epsilon_spent"] <= epsilon
+    assert details["accountant"] == "rdp"
+
+
 class Spare(nn.Module):
     """Has a layer that it does not use, and one that drops."""
 
