@@ -39,7 +39,7 @@ from safedl.training.precision import resolve
 from safedl.workspace import Workspace, shipped_profiles
 
 FASHION: dict[str, Any] = {
-    "dataset": {"name": "fashionmnist", "subset": 300, "download": False},
+    "dataset": {"name": "fashionmnist", "download": False},
     "model": {"name": "cnn"},
     "training": {"epochs": 6, "batch_size": 64, "learning_rate": 0.001},
 }
@@ -48,11 +48,11 @@ REPEATS = 3
 Outcome = Mapping[str, float]
 
 
-def profile(dataset: str) -> Profile:
+def profile(dataset: str, per_class: int = 300) -> Profile:
     """Return the profile of the benchmark: the shipped one of the digits, or its attacks on a part of Fashion-MNIST."""
     document = yaml.safe_load(read_text(shipped_profiles() / "digits.yaml"))
     if dataset == "fashionmnist":
-        document |= FASHION
+        document |= {**FASHION, "dataset": {**FASHION["dataset"], "subset": per_class}}
         document["attack_overrides"]["backdoor"]["static_patch"]["patch_size_ratio"] = 0.15
     return check({**document, "name": f"speed-{dataset}"})
 
@@ -197,20 +197,20 @@ class Fit:
     after_step: Callable[[], None] | None
 
 
-def overhead(dataset: str) -> list[Row]:
-    """Return what a plan takes over its bare training loops. Plan and loops take turns."""
+def overhead(dataset: str, per_class: int, repeats: int) -> list[Row]:
+    """Return what a plan on so many images of each class takes over its bare training loops. They take turns."""
     torch.set_num_threads(1)
-    chosen = profile(dataset)
+    chosen = profile(dataset, per_class)
     whole, bare, own = [], [], []
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         with _watched() as (fits, methods):
             whole.append(run_plan(chosen, lambda name: name != APART, bounds=True, cores=1).took)
         own.append(sum(methods))
         bare.append(timed(partial(_train_all, fits))[1])
     plan, loops, computed = median(whole), median(bare), statistics.median(own)
-    name = f"{dataset}: plan with bounds, without {APART}"
+    name = f"{dataset}, {per_class:,} images a class: plan with bounds, without {APART}"
     return [
-        (f"{name}, median of {REPEATS}", in_seconds(plan), ""),
+        (f"{name}, {f'median of {repeats}' if repeats > 1 else 'once'}", in_seconds(plan), ""),
         (f"{name}: its {len(fits)} bare training loops", in_seconds(loops), ""),
         (f"{name}: what attacks, defenses and evaluation compute beside training", f"{computed:.1f} s", ""),
         (f"{name}: over the bare loops", f"{plan.cpu / loops.cpu:.2f}", "≤ 1.15"),
