@@ -141,4 +141,4 @@ def _are_probabilities(logits: object) -> bool:
     """Return whether values are the shares of classes: the losses of training and of attacks take a softmax again."""
     if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
         return False
-    return bool((logits >= 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())
+    return bool((logits > 0).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())

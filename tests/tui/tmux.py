@@ -38,7 +38,7 @@ class Tmux:
         """Return what the screen shows."""
         return self._run("capture-pane", "-p", "-t", "t")
 
-    def wait_for(self, *texts: str, gone: bool = False, seconds: float = 60) -> None:
+    def wait_for(self, *texts: str, gone: bool = False, seconds: float = 180) -> None:
         """Wait until the screen shows all these texts, or none of them."""
         end = time.monotonic() + seconds
         while any((text in self.screen()) is gone for text in texts):
