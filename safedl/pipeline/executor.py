@@ -191,10 +191,10 @@ class Executor:
 
     def _give_up_hanging(self) -> list[Event]:
         now = time.monotonic()
-        if now - self._looked_at > STANDSTILL:  # no stage could give a sign of life meanwhile
+        gap, self._looked_at = now - self._looked_at, now
+        if gap > STANDSTILL:  # no stage could give a sign of life meanwhile; its silence before that counts on
             for running in self._running.values():
-                running.monitor.last_step = now
-        self._looked_at = now
+                running.monitor.last_step = min(now, running.monitor.last_step + gap)
         hanging = [s for s in self._plan.stages if s.id in self._running]
         events = []
         for stage in hanging:

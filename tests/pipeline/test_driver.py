@@ -306,6 +306,23 @@ def test_the_time_that_a_driver_was_stopped_is_no_silence_of_its_stages(
     assert (driven.code, set(driven.statuses().values())) == (0, {"completed"})
 
 
+def test_a_stage_that_hangs_is_given_up_though_its_driver_is_held_up_now_and_then(
+    run: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(_lab: object, job: stages.Job, progress: Progress) -> Any:
+        for _ in range(12 if job.stage.kind == "baseline" else 0):
+            time.sleep(0.8)
+            progress.log("no step")
+        return {"metrics": {}, "timing": {}, "kind": job.stage.kind}
+
+    monkeypatch.setattr("safedl.pipeline.executor.execute", hang)
+    monkeypatch.setattr("safedl.pipeline.executor.STANDSTILL", 0.2)
+    monkeypatch.setattr("safedl.reports.publish", lambda *_args, **_more: None)
+    some = {"attacks": ("label_flipping",), "defenses": ("robust_loss",)}
+    driven = run(lambda item: time.sleep(0.3 * (item["event"] == "log")), stall=1.0, **some)
+    assert driven.statuses()["baseline@0"] == "failed"
+
+
 def test_a_folder_deleted_before_its_run_began_is_named_and_resuming_completes(
     workspace: Workspace, run: Drive
 ) -> None:
