@@ -228,9 +228,11 @@ class SafedlApp(App[None]):
         try:
             ended = self.hub.apply(await in_thread(self.hub.read))
         except (OSError, SafedlError) as error:
-            if not self._unreadable and self.is_running:  # once, not five times a second
-                self._unreadable = True
-                self.show_error(error, "read what runs")
+            if self.is_running:
+                if not self._unreadable:  # once, not five times a second
+                    self._unreadable = True
+                    self.show_error(error, "read what runs")
+                self._tell_next()  # it may have had to wait for another dialog
             return
         finally:
             self._reading = False

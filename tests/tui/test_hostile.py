@@ -135,3 +135,16 @@ async def test_files_that_cannot_be_read_are_told_once(workspace: Workspace) -> 
             await app.read()
         assert len(app.screen_stack) == 1 and not app._news and not app._notifications
     driver.leave()
+
+
+async def test_what_cannot_be_read_is_told_when_another_dialog_is_done_with(workspace: Workspace) -> None:
+    away = workspace.root.with_name("away")
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: app.hub.looked)
+        app.push_screen(Dialog("another", ""))
+        await until(lambda: len(app.screen_stack) == 2)
+        workspace.root.rename(away)
+        await until(lambda: app._news)
+        await pilot.press("escape")
+        await until(lambda: isinstance(app.screen, Dialog) and "is gone: moved, deleted" in app.screen.body)
+        away.rename(workspace.root)
