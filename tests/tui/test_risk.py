@@ -187,3 +187,36 @@ async def test_only_what_can_be_done_is_offered_where_nothing_was_measured(works
         ran(Workplace(workspace.root))
         await opened(app, pilot)
         await until(lambda: "⏎ defend  o report  w write" in screen_text(app).splitlines()[-1])
+
+
+async def test_what_comes_late_stands_under_no_profile_that_is_not_valid(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(workspace.root)
+    ran(Workplace(workspace.root))
+    wrong = PROFILE.replace("name: small", "name: wrong").replace("target_class: 2", "target_class: 12")
+    (workspace.root / "profiles" / "wrong.yaml").write_text(wrong)
+    read, may_answer, answered = gather.conclude, threading.Event(), list[gather.Conclusions]()
+
+    def slowly(*arguments: Any) -> gather.Conclusions:
+        assert may_answer.wait(20)
+        answered.append(read(*arguments))
+        return answered[-1]
+
+    monkeypatch.setattr(gather, "conclude", slowly)
+    async with app_on(workspace) as (app, pilot):
+        choose(app, "small")
+        for name in ("risk", "defenses"):
+            await app.action_go(name)
+        choose(app, "wrong")
+        pane = await opened(app, pilot)
+        await app.action_go("defenses")
+        defenses = app.pane
+        assert isinstance(defenses, DefensesPane)
+        may_answer.set()
+        await until(lambda: len(answered) == 2)
+        for _ in range(3):
+            await app.read()
+            await pilot.pause()
+        assert pane.found is None and "target_class" in pane.status
+        assert not defenses.advice

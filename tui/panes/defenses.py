@@ -113,7 +113,7 @@ plan."""
 
     def _ask(self) -> None:
         """Ask the store what was measured, and how long it took."""
-        profile, workspace = self.draft.profile, self.frame.workspace
+        profile, workspace, name = self.draft.profile, self.frame.workspace, self.draft.name
         if profile is None:
             return
 
@@ -124,8 +124,9 @@ plan."""
             return advice, plan_cost.history(workspace.db, profile)
 
         def take(answer: tuple[Mapping[str, Advice], History]) -> None:
-            self.advice, self.history = answer
-            self.paint()
+            if name == self.draft.name:  # of one that is not valid nothing is asked, which would replace this
+                self.advice, self.history = answer
+                self.paint()
 
         self.frame.ask(self, "advice", question, take, "read what was measured")
 

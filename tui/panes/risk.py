@@ -162,6 +162,8 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
             return conclude(workspace.db, workspace.results, profile)
 
         def take(found: Conclusions) -> None:
+            if self.draft is not draft or draft.profile is None:
+                return  # of one that is not valid nothing is asked, which would replace this
             self.found = found
             self._paint(f"{draft.name}\n\n{NOTHING_RAN}")
 
