@@ -133,8 +133,13 @@ def experiments_of(db: Path, folder: Path, profile: Profile) -> list[ExperimentR
 
     `db` and `folder` as in `conclude`. Raises `StoreError` if the store cannot be used.
     """
-    named = queries.experiments(db, name=profile.name, scans=False, limit=PAST) if connect.exists(db) else []
-    return [row for row in named if _of_its_files(folder, row.record.uid, profile)]
+    found: list[ExperimentRow] = []
+    before, more = None, connect.exists(db)
+    while more and len(found) < PAST:
+        page = queries.experiments(db, name=profile.name, scans=False, limit=PAST, before=before)
+        found += [row for row in page if _of_its_files(folder, row.record.uid, profile)]
+        before, more = page[-1].record.uid if page else None, len(page) == PAST
+    return found[:PAST]
 
 
 def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequence[int] | None:
@@ -148,10 +153,13 @@ def _seeds(experiment: ExperimentRow | None, found: Sequence[RunRow]) -> Sequenc
 
 def _of_its_files(folder: Path, experiment: str, profile: Profile) -> bool:
     """Say whether an experiment of a profile's name ran on the data and the model that the profile means."""
-    place = folder / "experiments" / experiment
-    plan = _read(place / "plan.json")
-    resumed = profile.path is not None and profile.path.resolve().parent == place.resolve()  # by its own copy
-    return resumed or plan is None or same_files(profile, folder.absolute().parent, plan.get("folders", ()))
+    plan = _read(folder / "experiments" / experiment / "plan.json")
+    if plan is None:
+        return True
+    own = profile.path.resolve().parent if profile.path else None
+    copied = _read(own / "plan.json") if own else None  # a resumed experiment goes by a copy of its profile
+    now = copied.get("folders", ()) if copied else [*([own] if own else []), folder.absolute().parent]
+    return same_files(profile, now, plan.get("folders", ()))
 
 
 def _executed(db: Path, folder: Path, experiment: str, kinds: Sequence[str | None] = (None,)) -> list[RunRow]:

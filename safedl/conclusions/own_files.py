@@ -9,16 +9,14 @@ from pathlib import Path
 from safedl.profile.schema import Profile
 
 
-def same_files(profile: Profile, root: Path, then: Sequence[str]) -> bool:
-    """Say whether what a profile calls `data.npz` is what an experiment found in the folders `then`.
+def same_files(profile: Profile, now: Sequence[str | Path], then: Sequence[str | Path]) -> bool:
+    """Say whether what a profile calls `data.npz`, in the folders `now`, is what an experiment found in those `then`.
 
     Two profiles of one name and with the same relative paths may lie in two folders: the runs of one say nothing of the
-    other. `root`: the workspace. What is no longer there, as after a move, cannot be told apart and counts as the same,
-    as does a copy of a file.
+    other. What is no longer there, as after a move, cannot be told apart and counts as the same, as does a copy of a
+    file.
     """
-    own = [profile.path.resolve().parent] if profile.path else []
-    now = [*own, root]
-    return all(_same(_found(name, now), _found(name, [Path(f) for f in then])) for name in _names(profile))
+    return all(_same(_found(name, now), _found(name, then)) for name in _names(profile))
 
 
 def _names(profile: Profile) -> list[str]:
@@ -29,9 +27,9 @@ def _names(profile: Profile) -> list[str]:
     return names
 
 
-def _found(name: str, folders: Sequence[Path]) -> Path | None:
+def _found(name: str, folders: Sequence[str | Path]) -> Path | None:
     path = Path(name).expanduser()
-    candidates = [path] if path.is_absolute() else [folder / path for folder in folders]
+    candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
     return next((c for c in candidates if c.exists()), None)
 
 

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from safedl.conclusions.gather import conclude, family
+from safedl.conclusions.gather import conclude, experiments_of, family
 from safedl.decision.answers import Answer
 from safedl.events import event
 from safedl.plan import Stage
 from safedl.profile.load import load, parse
+from safedl.profile.schema import Profile
 from safedl.store import queries
 from safedl.store.remove import remove_run
 from safedl.store.results import latest_experiment
 from tests.conclusions.measured import METRICS, PROFILE, check, measure, ran, said
 from tests.store import samples
 from tests.store.samples import Workplace
+
+Alike = Callable[[str, str], Profile]
 
 
 def test_a_profile_that_was_measured(work: Workplace) -> None:
@@ -165,19 +169,48 @@ def test_what_the_profile_no_longer_says_does_not_count(work: Workplace) -> None
     assert check(stricter, "max_asr")[0] == "fail"
 
 
-def test_runs_on_the_files_of_another_folder_do_not_count(work: Workplace, tmp_path: Path) -> None:
-    """Two projects whose profiles read alike, down to the names of their files."""
+@pytest.fixture
+def alike(work: Workplace, tmp_path: Path) -> Alike:
+    """Two projects whose profiles read alike, down to the names of their files; what is returned runs one of them."""
     text = PROFILE.replace("{name: digits}", "{path: d.npz}")
     for project in ("one", "two"):
         (tmp_path / project).mkdir()
         (tmp_path / project / "d.npz").write_text(project)
         (tmp_path / project / "small.yaml").write_text(text)
-    ran(work, text, seeds=(0,))
-    plan = work.results / "experiments" / "e1" / "plan.json"
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), "folders": [str(tmp_path / "one")]}))
+
+    def run(project: str, uid: str) -> Profile:
+        ran(work, text, uid, seeds=(0,))
+        plan = work.results / "experiments" / uid / "plan.json"
+        plan.write_text(json.dumps({**json.loads(plan.read_text()), "folders": [str(tmp_path / project)]}))
+        return load(Path(shutil.copy(tmp_path / project / "small.yaml", plan.with_name("profile.yaml"))))
+
+    return run
+
+
+def test_runs_on_the_files_of_another_folder_do_not_count(work: Workplace, tmp_path: Path, alike: Alike) -> None:
+    alike("one", "e1")
     one, two = (conclude(work.db, work.results, load(tmp_path / p / "small.yaml")) for p in ("one", "two"))
     assert one.decision.go and one.experiment is not None
     assert not two.decision.go and two.experiment is None
+
+
+def test_an_experiment_that_is_resumed_is_judged_by_the_files_that_it_ran_on(work: Workplace, alike: Alike) -> None:
+    resumed = alike("one", "e1")
+    alike("two", "e2")
+    found = conclude(work.db, work.results, resumed)
+    assert found.experiment is not None and found.experiment.record.uid == "e1"
+
+
+def test_many_experiments_of_another_folder_hide_none(
+    work: Workplace, tmp_path: Path, alike: Alike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("safedl.conclusions.gather.PAST", 2)
+    alike("one", "e1")
+    for number in range(2, 6):
+        alike("two", f"e{number}")
+    for project, uids in (("one", ["e1"]), ("two", ["e5", "e4"])):
+        found = experiments_of(work.db, work.results, load(tmp_path / project / "small.yaml"))
+        assert [row.record.uid for row in found] == uids
 
 
 def test_another_seed_than_the_one_that_ran_is_not_run(work: Workplace) -> None:
