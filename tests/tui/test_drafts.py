@@ -236,3 +236,27 @@ async def test_leaving_and_opening_another_ask_before_changes_are_lost(workspace
         await pilot.press(key)
         await until(lambda: len(app.screen_stack) == 1 if key == "escape" else not app.is_running)
         assert app.is_running == (key == "escape")
+
+
+@pytest.mark.parametrize("key", ["escape", "l"])
+async def test_a_new_profile_is_shown_after_it_was_asked_whether_changes_of_another_may_be_lost(
+    workspace: Workspace, key: str
+) -> None:
+    own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        drafts.choose(app, "mine")
+        pane = await opened(app, pilot)
+        pane.change({("training", "epochs"): -3})
+        *most, last = ASKED
+        pane._keep(NewProfile("fresh", {q.id: q.values[0] for q in most}))
+        pane.open_profile("")
+        pane.picks("rail").point_at(last.id)
+        pane._answer(last.id, last.values[0])
+        await until(lambda: "mine has changes that are not saved" in screen_text(app))
+        assert not app._notifications
+        await pilot.press(key)
+        await until(lambda: len(app.screen_stack) == 1)
+        await pilot.pause()
+        assert (workspace.root / "profiles" / "fresh.yaml").exists()
+        assert (pane.draft.name, pane.draft.unsaved) == (("mine", True) if key == "escape" else ("fresh", False))
+        assert (app.focused is pane.picks("threats")) == (key == "l")

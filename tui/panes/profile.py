@@ -248,11 +248,16 @@ your first change is kept beside the file as .bak. On the command line: safedl p
             return
         self._keep(None)
         self.new = None
-        self.open_profile(new.name)
-        self.frame.say(f"{new.name} is written; choose threats here, then defenses with 3")
-        self.picks("rail").point_at("threats")
-        self.paint_editor()
-        self.picks("threats").focus()
+
+        def show() -> None:
+            self._open(new.name)
+            self.frame.say(f"{new.name} is written; choose threats here, then defenses with 3")
+            self.picks("rail").point_at("threats")
+            self.paint_editor()
+            self.picks("threats").focus()
+
+        self.paint()
+        before_changes_are_lost(self.frame, f"show {new.name}, which is written", show)
 
     def _keep(self, new: NewProfile | None) -> None:
         value = {"name": new.name, "answers": [list(pair) for pair in new.answers.items()]} if new else {}
