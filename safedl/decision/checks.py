@@ -57,7 +57,8 @@ def threats_covered(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
     done = [p for p in ran if not p.idle]
     missing = [t for t in needed if not {p.attack for p in done} & set(simulations(t))]
     if missing:
-        idle = ", ".join(dict.fromkeys(p.attack for p in ran if p.idle and p.attack))
+        theirs = {attack for threat in missing for attack in simulations(threat)}
+        idle = ", ".join(dict.fromkeys(p.attack for p in ran if p.idle and p.attack in theirs))
         note = f" ({idle}: with a rate or budget of 0 nothing was altered)" if idle else ""
         return Check("fail", f"no attack was run for: {', '.join(missing)}{note}")
     evidence = tuple(p.uid for p in done if p.uid and any(p.attack in simulations(t) for t in needed))

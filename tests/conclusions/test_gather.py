@@ -272,6 +272,8 @@ def test_an_attack_that_alters_nothing_covers_no_threat(work: Workplace) -> None
     assert not found.decision.go
     detail = "no attack was run for: data_poisoning (label_flipping: with a rate or budget of 0 nothing was altered)"
     assert check(found, "threats_covered") == ("fail", detail)
+    other = PROFILE.replace("data_poisoning, model_stealing]", "evasion_attacks]")  # of which it says nothing
+    assert check(said(work, other), "threats_covered") == ("fail", "no attack was run for: evasion_attacks")
 
 
 def test_nothing_is_shown_on_a_clean_model_that_guesses(work: Workplace) -> None:
