@@ -63,6 +63,7 @@ def open_readonly(path: Path) -> sqlite3.Connection:
 
 _REMEDIES = {
     sqlite3.SQLITE_BUSY: "try again when the other program is done with it",
+    sqlite3.SQLITE_CORRUPT: "`safedl db reindex` rebuilds it from results/",
     sqlite3.SQLITE_CANTOPEN: "its folder must be there and writable",
     sqlite3.SQLITE_FULL: "free some space",
     sqlite3.SQLITE_IOERR: "look whether the disk is full, or damaged",

@@ -79,6 +79,22 @@ def test_a_lost_store_comes_back(work: Workplace, state: str) -> None:
     assert aside.exists() == (state == "damaged") == any(str(aside) in line for line in problems)
 
 
+def test_a_store_that_is_damaged_within_is_said_to_be_rebuilt_so_and_is(work: Workplace) -> None:
+    fill(work)
+    before = content(work.db)
+    work.recorder.close()
+    with closing(sqlite3.connect(work.db)) as connection:
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name='run'").fetchone()
+    with work.db.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with pytest.raises(StoreError, match=r"malformed; `safedl db reindex` rebuilds it from results/"):
+        queries.runs(work.db)
+    assert reindex(work.db, work.results).problems == ()
+    assert content(work.db) == before
+
+
 def test_what_is_no_store_is_not_replaced(work: Workplace, tmp_path: Path) -> None:
     fill(work)
     mine = tmp_path / "mine.sqlite"
