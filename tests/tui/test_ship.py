@@ -221,6 +221,19 @@ async def test_another_profile(filled: Workspace) -> None:
         await until(lambda: "Deployment checklist · other ·" in screen_text(app))
 
 
+async def test_a_profile_that_is_gone_when_it_is_picked_is_told(filled: Workspace) -> None:
+    path = filled.root / "profiles" / "aside.yaml"
+    path.write_text(PROFILE)
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await pilot.press("p", *"aside")
+        await until(lambda: "aside" in screen_text(app) and "fashion" not in screen_text(app))
+        path.unlink()
+        await pilot.press("enter")
+        await until(lambda: "Could not show the profile" in screen_text(app))
+        assert pane.profile.stem == "small"
+
+
 async def test_an_answer_that_is_being_written_outlives_the_profile(filled: Workspace) -> None:
     async with app_on(filled) as (app, pilot):
         pane = await open_pane(app, pilot)

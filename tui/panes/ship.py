@@ -15,6 +15,7 @@ from textual.widgets import Static
 
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Item
+from safedl.errors import SafedlError
 from safedl.text import one_line, printable
 from tui.panes.editing import before_changes_are_lost
 from tui.panes.start import ask_for_profile
@@ -273,7 +274,10 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         """Pick the profile that all panes show."""
 
         def show(name: str) -> None:
-            drafts.choose(self.frame, name)
+            try:
+                drafts.choose(self.frame, name)
+            except SafedlError as error:
+                self.frame.show_error(error, "show the profile")
             self.action_reload()
 
         def chosen(name: str, _: Path) -> None:
