@@ -54,7 +54,9 @@ def _test_files(root: Path, classes: list[str], progress: Progress) -> dict[str,
     unknown = [name for name in _classes(root) if composed(name) not in known]
     if unknown:
         raise UsageError(f"{root / unknown[0]} is a class that the training part does not have")
-    found = {known[composed(name)]: _files(root / name, progress) for name in _classes(root)}
+    found: dict[str, list[Path]] = {}
+    for name in _classes(root):  # two may be one class, as where a part was put together from two machines
+        found.setdefault(known[composed(name)], []).extend(_files(root / name, progress))
     if not any(found.values()):
         where = " in class folders, only loose ones" if not found and holds_images(root) else ""
         raise UsageError(f"{root} holds no images{where}; expected {root.name}/<class>/, as in the training part")

@@ -309,6 +309,9 @@ def test_a_test_part_may_split_the_accents_of_its_names(tmp_path: Path) -> None:
         _save(tmp_path / folder / "x.png")
     raw = _read(tmp_path)
     assert raw.test is not None and [raw.classes[label] for label in raw.test.labels.tolist()] == ["M\u00fcll"]
+    _save(tmp_path / "test" / "M\u00fcll" / "y.png")
+    test = _read(tmp_path).test
+    assert test is not None and len(test) == 2  # of a class that is there in both spellings no image is lost
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
