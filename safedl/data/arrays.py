@@ -15,6 +15,7 @@ from torch import Tensor
 from safedl.data.folder import in_order
 from safedl.data.imageset import ImageSet, Raw
 from safedl.errors import UsageError, in_a_line
+from safedl.text import composed
 
 CHANNELS = (1, 3)
 _UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -166,12 +167,13 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
         raise UsageError(f"{where}: labels must be one number for each image, not of shape {list(flat.shape)}{hint}")
     if isinstance(flat, np.ndarray) and _are_texts(flat):
         texts, index = np.unique(_decoded(flat), return_inverse=True)
-        names = names or tuple(in_order(texts.tolist()))
+        spelled = [composed(text) for text in texts.tolist()]
+        names = names or tuple(in_order(set(spelled)))
         numbers = {name: number for number, name in reversed(list(enumerate(names)))}
-        unknown = next((text for text in texts.tolist() if text not in numbers), None)
+        unknown = next((text for text in spelled if text not in numbers), None)
         if unknown is not None:
             raise UsageError(f"{where}: unknown class '{unknown}'; known: {', '.join(names)}")
-        return torch.tensor([numbers[text] for text in texts.tolist()])[torch.from_numpy(index)], names
+        return torch.tensor([numbers[text] for text in spelled])[torch.from_numpy(index)], names
     found = to_tensor(flat, where)
     if found.is_floating_point() or found.dtype in _UNSIGNED:
         exact = found.double()
@@ -185,7 +187,7 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
 
 
 def to_names(values: Any, where: str) -> tuple[str, ...]:
-    """Return the classes' names as texts; a mapping gives each its index, as torchvision's `class_to_idx` does."""
+    """Return the classes' names as texts, composed; a mapping gives each its index, as torchvision's `class_to_idx`."""
     if isinstance(values, Mapping):
         indices = list(values.values())
         if not all(isinstance(i, int | np.integer) for i in indices) or sorted(indices) != list(range(len(indices))):
@@ -198,7 +200,8 @@ def to_names(values: Any, where: str) -> tuple[str, ...]:
     unordered = isinstance(values, str | bytes | set | frozenset)
     if unordered or any(isinstance(name, list | tuple | np.ndarray | Tensor) for name in names):
         raise UsageError(f"{where}: classes must be a list of names, one for each class")
-    return tuple(name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name) for name in names)
+    texts = (name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(composed(text) for text in texts)
 
 
 def _are_texts(values: np.ndarray) -> bool:

@@ -15,6 +15,7 @@ from safedl.data.imageset import Raw
 from safedl.data.parts import MEASURING, difference, file_part, folder_part
 from safedl.errors import UsageError
 from safedl.progress import Cancelled, Progress
+from safedl.text import composed
 
 IMAGE_COLUMNS = ("image", "img")
 LABEL_COLUMNS = ("label", "labels", "fine_label")
@@ -124,7 +125,7 @@ def _class_names(metadata: dict[bytes, bytes] | None, label: str) -> tuple[str, 
     """Return the classes' names that `datasets` wrote beside the columns, or None."""
     try:
         features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
-        return tuple(str(name) for name in features[label]["names"])
+        return tuple(composed(str(name)) for name in features[label]["names"])
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -86,6 +86,15 @@ def test_labels_may_be_texts() -> None:
         assert named.classes == ("dog", "cat") and named.train.labels.tolist() == [0, 1] * 3
 
 
+def test_texts_whose_accents_are_split_are_the_same_class() -> None:
+    whole, split = "M\u00fcll", "Mu\u0308ll"
+    values = {"x_train": GREY, "y_train": [whole, "b", split, "b", whole, "b"], "x_test": GREY[:1], "y_test": [split]}
+    raw = from_mapping(values, "here")
+    assert raw.classes == (whole, "b") and raw.train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert raw.test is not None and raw.test.labels.tolist() == [0]
+    assert from_mapping({**values, "classes": [split, "b"]}, "here").classes == (whole, "b")
+
+
 def test_texts_that_are_numbers_are_numbered_as_in_a_folder() -> None:
     raw = from_mapping({"x_train": GREY, "y_train": np.array(["10", "9", "1"] * 2)}, "here")
     assert raw.classes == ("1", "9", "10") and raw.train.labels.tolist() == [2, 1, 0] * 2

@@ -157,6 +157,12 @@ def test_a_table_about_images_is_not_the_data(tmp_path: Path) -> None:
     assert _read(tmp_path).classes == ("cat", "dog")
 
 
+def test_names_whose_accents_are_split_are_the_same(tmp_path: Path) -> None:
+    _write(tmp_path / "train-00000.parquet", range(4), names=["M\u00fcll", "dog"])
+    _write(tmp_path / "test-00000.parquet", range(4, 8), names=["Mu\u0308ll", "dog"])
+    assert _read(tmp_path).classes == ("M\u00fcll", "dog")
+
+
 @pytest.mark.parametrize("other", ["train-00001.parquet", "test-00000.parquet"])
 def test_files_that_number_their_classes_differently_are_refused(tmp_path: Path, other: str) -> None:
     _write(tmp_path / "train-00000.parquet", range(4), names=["cat", "dog"])
