@@ -272,7 +272,8 @@ def _classifier(
         net = copy.deepcopy(module).cpu().eval().requires_grad_(True)
         prepare(net, seed)
         model = Classifier(net, centre, spread, (channels, height, width)).eval()
-        logits = model(torch.full((2, channels, height, width), 0.5))
+        # Of a copy: what a module keeps of a pass with gradients cannot be copied any more.
+        logits = model.clone()(torch.full((2, channels, height, width), 0.5))
     except UsageError:
         raise
     except Exception as error:  # the module may fail in any way

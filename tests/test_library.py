@@ -276,6 +276,21 @@ def test_a_module_that_cannot_learn_is_named_and_a_compiled_one_is_opened(digits
     assert type(mended) is nn.Sequential and all(p.requires_grad for p in mended.parameters())
 
 
+def test_a_module_may_keep_what_it_computed(digits: Dataset) -> None:
+    class Keeps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.last = nn.Linear(64, 16), nn.Linear(16, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.seen = self.hidden(images.flatten(1)).relu()
+            logits: Tensor = self.last(self.seen)
+            return logits
+
+    images, labels = digits.trusted.images, digits.trusted.labels
+    assert safedl.poison(images, labels, "clean_label", model=Keeps(), fraction_poison=0.2).mask.any()
+
+
 def test_mean_and_std_may_be_arrays(digits: Dataset) -> None:
     images, labels = digits.trusted.images, digits.trusted.labels
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
