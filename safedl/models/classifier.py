@@ -116,8 +116,11 @@ def _find_head(model: Classifier) -> tuple[str, str]:
     training = model.training
     try:
         with torch.no_grad():
-            # Two images: of one alone, a network may merge the axes of images and channels in any order.
-            logits = model.eval()(torch.full((2, *model.shape), 0.5).to(memory_format=torch.channels_last))
+            # Two images: of one alone, a network may merge the axes of images and channels in any order. They differ,
+            # as the logits of one may look like probabilities by chance.
+            images = torch.full((2, *model.shape), 0.5)
+            images[1] = 0.75
+            logits = model.eval()(images.to(memory_format=torch.channels_last))
     finally:
         model.train(training)
         for handle in handles:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from safedl.catalog.settings import ModelSettings
 from safedl.data.imageset import Dataset, ImageSet
 from safedl.defenses.guard import Guard
 from safedl.errors import UsageError
 from safedl.models.build import build, check_independent, identity
+from safedl.models.classifier import Classifier
 from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
 from safedl.training.workbench import model_digest
@@ -30,6 +32,12 @@ def get_model(num_classes, input_shape):
 """
 
 
+class _Shares(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits.softmax(1)
+
+
 @pytest.fixture
 def data() -> Dataset:
     images = torch.randint(0, 256, (40, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -40,6 +48,16 @@ def data() -> Dataset:
 def _custom(tmp_path: Path, source: str, **rest: Any) -> ModelSettings:
     (tmp_path / "user_model.py").write_text(source)
     return ModelSettings(name="user_model.py", type="custom", **rest)
+
+
+def test_logits_that_are_shares_for_one_image_are_no_probabilities() -> None:
+    """Those of grey, which normalisation makes 0, are the last layer's bias."""
+    last = nn.Linear(16, 2)
+    last.bias.data = torch.tensor([0.25, 0.75])
+    model = Classifier(nn.Sequential(nn.Flatten(), last), [0.5], [0.25], (1, 4, 4))
+    assert model.head == "1"
+    with pytest.raises(UsageError, match="gives probabilities"):
+        Classifier(_Shares(nn.Flatten(), last), [0.5], [0.25], (1, 4, 4))
 
 
 def test_same_seed_gives_same_weights_from_threads_at_once(data: Dataset) -> None:
