@@ -5,7 +5,7 @@ What is undefined (a class without test images, precision where nothing was flag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,8 +29,10 @@ def evaluate(
     if poisoning is None:
         return metrics
     if poisoning.trigger is not None and poisoning.target_class is not None:
-        triggered = bench.predict(model, poisoning.trigger.apply(test.images))
-        metrics |= backdoor_metrics(triggered, test.labels, poisoning.target_class, classes)
+        trigger = poisoning.trigger
+        metrics |= backdoor_metrics(
+            lambda images: bench.predict(model, trigger.apply(images)), test, poisoning.target_class, classes
+        )
     confusion = {int(s): int(t) for s, t in poisoning.details.get("expected_confusion", {}).items()}
     return metrics | flip_metrics(logits, test.labels, confusion)
 
@@ -40,18 +42,20 @@ def clean_metrics(logits: Tensor, labels: Tensor, classes: Sequence[str]) -> Met
     return _shares("clean_accuracy", logits.argmax(1) == labels, labels, classes)
 
 
-def backdoor_metrics(triggered: Tensor, labels: Tensor, target_class: int, classes: Sequence[str]) -> Metrics:
-    """Return `asr`, `asr.<class>` and `robust_accuracy` from logits [N, K] of the triggered test images.
+def backdoor_metrics(
+    answer: Callable[[Tensor], Tensor], test: ImageSet, target_class: int, classes: Sequence[str]
+) -> Metrics:
+    """Return `asr`, `asr.<class>` and `robust_accuracy` on the test images whose true class is not the target.
 
-    Only images whose true class is not the target count. ASR: share predicted as the target, overall and per true
-    class; robust accuracy: share still predicted as their true class.
+    `answer` takes these, uint8 [N, C, H, W], and gives logits [N, K] of them with the trigger. ASR: share predicted as
+    the target, overall and per true class; robust accuracy: share still predicted as their true class.
     """
-    others = labels != target_class
-    predicted, labels = triggered.argmax(1)[others], labels[others]
-    metrics = _shares("asr", predicted == target_class, labels, classes)
-    if len(labels):
-        metrics["robust_accuracy"] = _mean(predicted == labels)
-    return metrics
+    others = test.select(test.labels != target_class)
+    if not len(others):
+        return {}
+    predicted = answer(others.images).argmax(1)
+    metrics = _shares("asr", predicted == target_class, others.labels, classes)
+    return {**metrics, "robust_accuracy": _mean(predicted == others.labels)}
 
 
 def flip_metrics(logits: Tensor, labels: Tensor, confusion: Mapping[int, int]) -> Metrics:

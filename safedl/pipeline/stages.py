@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class _Execution:
         if poisoning.trigger is not None and poisoning.target_class is not None:
             test, target, classes = self.dataset.test, poisoning.target_class, self.dataset.classes
             details |= metrics.asr_counts(values, test.labels, target, classes)
-            untriggered = metrics.backdoor_metrics(self.own.predict(clean, test.images), test.labels, target, classes)
+            untriggered = metrics.backdoor_metrics(partial(self.own.predict, clean), test, target, classes)
             details["target_rate_clean_model"] = untriggered.get("asr")
         seen = effect(measure, self.job.parent["metrics"], {**_numbers(details), **values})
         details["effective"] = seen.effective

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from safedl.attacks.contract import Poisoning, Trigger
-from safedl.data.imageset import Dataset
+from safedl.data.imageset import Dataset, ImageSet
 from safedl.evaluation.metrics import (
     adversarial_metrics,
     asr_counts,
@@ -35,17 +35,23 @@ def test_clean_accuracy_overall_and_per_class() -> None:
     assert clean_metrics(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), NAMES) == {}
 
 
+def _backdoor(predicted: Tensor, labels: Tensor, target: int) -> dict[str, float]:
+    """Return the metrics of a backdoor where each image shows the class that is predicted for it."""
+    test = ImageSet(predicted.to(torch.uint8).view(-1, 1, 1, 1), labels)
+    return backdoor_metrics(lambda images: _logits(images.flatten().tolist()), test, target, NAMES)
+
+
 def test_asr_leaves_out_images_of_the_target_class() -> None:
     labels = torch.tensor([2, 2, 2, 0, 0, 1, 1, 1])
-    metrics = backdoor_metrics(_logits([2, 2, 2, 2, 0, 2, 2, 0]), labels, 2, NAMES)
+    metrics = _backdoor(torch.tensor([2, 2, 2, 2, 0, 2, 2, 0]), labels, 2)
     assert metrics == {"asr": 0.6, "asr.ant": 0.5, "asr.bee": pytest.approx(2 / 3), "robust_accuracy": 0.2}
-    assert backdoor_metrics(_logits([2, 0]), torch.tensor([2, 2]), 2, NAMES) == {}
+    assert _backdoor(torch.tensor([2, 0]), torch.tensor([2, 2]), 2) == {}
 
 
 def test_counts_behind_the_asr_are_exact() -> None:
     rng = torch.Generator().manual_seed(0)
     labels, predicted = (torch.randint(3, (1000,), generator=rng) for _ in range(2))
-    metrics = backdoor_metrics(_logits(predicted.tolist()), labels, 1, NAMES)
+    metrics = _backdoor(predicted, labels, 1)
     counts = asr_counts(metrics, labels, 1, NAMES)
     hits = {n: int(((labels == c) & (predicted == 1)).sum()) for c, n in enumerate(NAMES) if c != 1}
     assert counts["per_class_attack_success_numerator"] == hits
