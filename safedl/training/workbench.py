@@ -170,12 +170,15 @@ class Workbench:
             artifact = self.cache.get(
                 kind, key, build, self.producer, waiting=lambda: self.progress.step("wait for another stage", 0, 1)
             )
-            if artifact.hit:
-                self.spared += artifact.seconds - (time.perf_counter() - start)
-                self.progress.log(f"{kind} {key[:12]} taken from the cache")
+            waited = time.perf_counter() - start
             try:
-                return load(artifact.path)
+                loaded = load(artifact.path)
             except FileNotFoundError:
                 if self.cache.find(kind, key):
                     raise
-            self.progress.log(f"{kind} {key[:12]} was removed from the cache meanwhile")
+                self.progress.log(f"{kind} {key[:12]} was removed from the cache meanwhile")
+                continue
+            if artifact.hit:
+                self.spared += artifact.seconds - waited
+                self.progress.log(f"{kind} {key[:12]} taken from the cache")
+            return loaded
