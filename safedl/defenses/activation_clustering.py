@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -49,125 +51,145 @@ def detect(scenario: Scenario, params: ActivationClusteringParams) -> Detection:
     space = trusted_space.whitened(scenario) if use_trusted else None
     features = space.training if space else scenario.features()
     labels = scenario.data.labels
+    splits: dict[int, Split] = {}
+    for label in range(scenario.num_classes):
+        scenario.bench.progress.step("cluster", label, scenario.num_classes)
+        members = labels == label
+        if members.sum() >= 2 * params.num_clusters:
+            known = space.trusted[space.known == label].numpy() if space else None
+            splits[label] = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
+    judged = _by_trusted(scenario, splits) if space else {label: by_size(split) for label, split in splits.items()}
     scores, flagged = torch.zeros(len(labels)), torch.zeros(len(labels), dtype=torch.bool)
     reference = torch.zeros(len(space.known)) if space else None
     decisions: dict[str, Any] = {}
-    for label, name in enumerate(scenario.classes):
-        scenario.bench.progress.step("cluster", label, scenario.num_classes)
-        members = (labels == label).nonzero().flatten()
-        if len(members) < 2 * params.num_clusters:
-            continue
-        known = space.trusted[space.known == label].numpy() if space else None
-        posterior, inside, clusters = split_class(features[members].numpy(), known, params.num_clusters, scenario.seed)
-        if known is not None and any(cluster["suspicious"] for cluster in clusters):
-            _confirm(scenario, label, posterior.argmax(1), inside.argmax(1), clusters, params.num_clusters)
+    for label, clusters in judged.items():
+        split, members = splits[label], labels == label
         poison = [cluster["suspicious"] for cluster in clusters]
         weight = np.array([cluster["weight"] for cluster in clusters])
-        scores[members] = torch.from_numpy(posterior @ weight).float()
+        scores[members] = torch.from_numpy(split.posterior @ weight).float()
         if space is not None and reference is not None:
-            reference[space.known == label] = torch.from_numpy(inside @ weight).float()
-        flagged[members] = torch.from_numpy(np.isin(posterior.argmax(1), np.flatnonzero(poison)))
-        decisions[name] = {"suspicious": any(poison), "clusters": clusters}
+            reference[space.known == label] = torch.from_numpy(split.known @ weight).float()
+        flagged[members] = torch.from_numpy(np.isin(split.posterior.argmax(1), np.flatnonzero(poison)))
+        decisions[scenario.classes[label]] = {"suspicious": any(poison), "clusters": clusters}
     suspicious = [name for name, decision in decisions.items() if decision["suspicious"]]
     trusted_used = len(scenario.trusted) if use_trusted else 0
     details = {"trusted_used": trusted_used, "suspicious_classes": suspicious, "classes": decisions}
     return Detection(scores, flagged, details, reference)
 
 
-def _confirm(
-    scenario: Scenario, label: int, assigned: Array, seen: Array, clusters: list[dict[str, Any]], num_clusters: int
-) -> None:
-    """Clear suspicious clusters of a class in which trusted images do lie once the whitening has not seen them.
+@dataclass(frozen=True)
+class Split:
+    """The clusters of one class: posteriors of its training samples [n, k] and its trusted ones [m, k].
 
-    Whitening evens out what the trusted images themselves differ in, more than what others of their kind do: those
-    that it was fitted to lie in the middle, and outer clusters seem to hold fewer of them than they should. Where a
-    fold has no such cluster, what the trusted images of the class are in counts as `seen` (int [m]); `assigned`: int
-    [n], the cluster of each training sample of the class.
+    `apart`: the mean silhouette, how far apart the clusters lie.
     """
-    features, trusted, known = scenario.features(), scenario.trusted_features(), scenario.trusted.labels
-    members, folds = scenario.data.labels == label, trusted_space.folds_of(scenario)
-    inside = np.zeros(len(clusters))
-    for fold in range(trusted_space.FOLDS):
-        held = (folds == fold) & (known == label)
-        whitening = trusted_space.Whitening.fit(trusted[folds != fold], known[folds != fold], scenario.num_classes)
-        own, others = (whitening.apply(f, torch.full((len(f),), label)) for f in (features[members], trusted[held]))
-        posterior, where, _ = split_class(own.numpy(), others.numpy(), num_clusters, scenario.seed)
-        before, now = np.eye(len(clusters))[assigned], np.eye(posterior.shape[1])[posterior.argmax(1)]
-        shared = before.T @ now
-        alike = shared / (before.sum(0)[:, None] + now.sum(0) - shared).clip(1)  # Jaccard's index
-        place = where.argmax(1)
-        as_seen = seen[(folds == fold)[known == label].numpy()]
-        found = np.where(alike.max(0)[place] >= SAME_CLUSTER, alike.argmax(0)[place], as_seen)
-        inside += np.bincount(found, minlength=len(clusters))
-    count = int((known == label).sum())
-    for cluster, size in zip(clusters, inside, strict=True):
-        cluster["trusted_share"] = float(size / count)
-        cluster["weight"] = float(np.clip(1 - size / count / cluster["share"], 0, 1)) if cluster["share"] else 0.0
-        cluster["suspicious"] &= trusted_space.foreign(cluster["share"], int(size), count)
+
+    posterior: Array
+    known: Array
+    apart: float
+
+    @property
+    def shares(self) -> Array:
+        """The share of the training samples that is in each cluster [k]."""
+        count, clusters = self.posterior.shape
+        shares: Array = np.bincount(self.posterior.argmax(1), minlength=clusters) / count
+        return shares
 
 
-def split_class(
-    features: Array, trusted: Array | None, num_clusters: int, seed: int
-) -> tuple[Array, Array, list[dict[str, Any]]]:
-    """Cluster one class; return posteriors [n, num_clusters] and [m, num_clusters], and what was decided about each.
+def split_class(features: Array, trusted: Array | None, num_clusters: int, seed: int) -> Split:
+    """Cluster the training samples of one class, `features` [n, D]; tell in which clusters `trusted` [m, D] are.
 
-    `features` [n, D] are the class's training samples, `trusted` [m, D] its trusted ones, or None to decide by size
-    and silhouette. A cluster's `weight` in [0, 1] says how much it looks like poison.
+    Where these are None, there are none, and the features are not whitened. Fewer different samples than clusters are
+    one cluster.
     """
     components = COMPONENTS if trusted is None else WHITENED_COMPONENTS
     pca = PCA(min(components, *features.shape), random_state=seed).fit(features)
     reduced = pca.transform(features).astype(np.float64)
     means = KMeans(num_clusters, n_init=STARTS, random_state=seed).fit(reduced)
-    if not np.bincount(means.labels_, minlength=num_clusters).all():  # fewer different samples than clusters
-        return _undivided(len(features), None if trusted is None else len(trusted))
+    if not np.bincount(means.labels_, minlength=num_clusters).all():
+        return Split(np.ones((len(features), 1)), np.ones((0 if trusted is None else len(trusted), 1)), 0.0)
     mixture = _mixture(reduced, means.labels_, num_clusters)
     posterior = mixture.predict_proba(reduced)
-    assigned = posterior.argmax(1)
-    shares = np.bincount(assigned, minlength=num_clusters) / len(assigned)
-    apart = silhouette(reduced, assigned, seed)
-    if trusted is None:
-        # Halves are natural, however far apart they lie: they must not outweigh the poison of another class.
-        small = [j == int(shares.argmin()) and bool(share < MAX_SHARE) for j, share in enumerate(shares)]
-        return (
-            posterior,
-            posterior[:0],
-            [
-                {
-                    "suspicious": small[j] and apart > MIN_SILHOUETTE,
-                    "share": float(share),
-                    "silhouette": apart,
-                    "weight": max(apart, 0.0) if small[j] else 0.0,
-                }
-                for j, share in enumerate(shares)
-            ],
-        )
-    known = mixture.predict_proba(pca.transform(trusted).astype(np.float64))
-    inside = np.bincount(known.argmax(1), minlength=num_clusters)
-    return (
-        posterior,
-        known,
-        [
-            {
-                "suspicious": apart > WHITENED_SILHOUETTE
-                and trusted_space.foreign(float(share), int(count), len(trusted)),
-                "share": float(share),
-                "silhouette": apart,
-                "trusted_share": float(count / len(trusted)),
-                "weight": float(np.clip(1 - count / len(trusted) / share, 0, 1)) if share else 0.0,
-            }
-            for share, count in zip(shares, inside, strict=True)
-        ],
-    )
+    known = posterior[:0] if trusted is None else mixture.predict_proba(pca.transform(trusted).astype(np.float64))
+    return Split(posterior, known, silhouette(reduced, posterior.argmax(1), seed))
 
 
-def _undivided(count: int, trusted: int | None) -> tuple[Array, Array, list[dict[str, Any]]]:
-    """Return what `split_class` does, of a class that is one cluster: there is nothing apart to suspect."""
-    whole: dict[str, Any] = {"suspicious": False, "share": 1.0, "silhouette": 0.0, "weight": 0.0}
-    return (
-        np.ones((count, 1)),
-        np.ones((trusted or 0, 1)),
-        [whole | ({} if trusted is None else {"trusted_share": 1.0})],
-    )
+def by_size(split: Split) -> list[dict[str, Any]]:
+    """Return what is decided about each cluster by its size; its `weight` in [0, 1]: how much it looks like poison.
+
+    Halves are natural, however far apart they lie: they must not outweigh the poison of another class.
+    """
+    shares = split.shares
+    small = [j == int(shares.argmin()) and bool(share < MAX_SHARE) for j, share in enumerate(shares)]
+    return [
+        {
+            "suspicious": small[j] and split.apart > MIN_SILHOUETTE,
+            "share": float(share),
+            "silhouette": split.apart,
+            "weight": max(split.apart, 0.0) if small[j] else 0.0,
+        }
+        for j, share in enumerate(shares)
+    ]
+
+
+def by_places(split: Split, places: Array) -> list[dict[str, Any]]:
+    """Return what is decided about each cluster by the trusted images in it; `places`: the cluster of each, int [m]."""
+    inside = np.bincount(places, minlength=len(split.shares))
+    return [
+        {
+            "suspicious": split.apart > WHITENED_SILHOUETTE
+            and trusted_space.foreign(float(share), int(count), len(places)),
+            "share": float(share),
+            "silhouette": split.apart,
+            "trusted_share": float(count / len(places)),
+            "weight": float(np.clip(1 - count / len(places) / share, 0, 1)) if share else 0.0,
+        }
+        for share, count in zip(split.shares, inside, strict=True)
+    ]
+
+
+def _by_trusted(scenario: Scenario, splits: Mapping[int, Split]) -> dict[int, list[dict[str, Any]]]:
+    """Return what is decided about each class's clusters; those suspicious are so to a whitening without the image too.
+
+    Whitening evens out what the trusted images themselves differ in, more than what others of their kind do: those
+    that it was fitted to lie in the middle, and outer clusters seem to hold fewer of them than they should.
+    """
+    found = {label: by_places(split, split.known.argmax(1)) for label, split in splits.items()}
+    doubted = {label: splits[label] for label, clusters in found.items() if any(c["suspicious"] for c in clusters)}
+    for label, places in _unseen_places(scenario, doubted).items():
+        again = by_places(splits[label], places)
+        for first, cluster in zip(found[label], again, strict=True):
+            cluster["suspicious"] &= first["suspicious"]
+        found[label] = again
+    return found
+
+
+def _unseen_places(scenario: Scenario, splits: Mapping[int, Split]) -> dict[int, Array]:
+    """Return in which cluster of its class each trusted image lies, int [m], where the whitening has not seen it.
+
+    By five folds, whose clusters are matched with the given ones; without a match the image stays where it was.
+    """
+    places = {label: split.known.argmax(1) for label, split in splits.items()}
+    if not splits:
+        return places
+    features, trusted, known = scenario.features(), scenario.trusted_features(), scenario.trusted.labels
+    folds = trusted_space.folds_of(scenario)
+    for fold in range(trusted_space.FOLDS):
+        scenario.bench.progress.step("confirm", fold, trusted_space.FOLDS)
+        seen = folds != fold
+        whitening = trusted_space.Whitening.fit(trusted[seen], known[seen], scenario.num_classes)
+        for label, split in splits.items():
+            parts = features[scenario.data.labels == label], trusted[~seen & (known == label)]
+            own, held = (whitening.apply(part, torch.full((len(part),), label)).numpy() for part in parts)
+            anew = split_class(own, held, split.posterior.shape[1], scenario.seed)
+            before, now = (np.eye(s.posterior.shape[1])[s.posterior.argmax(1)] for s in (split, anew))
+            shared = before.T @ now
+            alike = shared / (before.sum(0)[:, None] + now.sum(0) - shared).clip(1)  # Jaccard's index
+            inside = anew.known.argmax(1)
+            mine = ~seen[known == label].numpy()
+            match = alike.max(0)[inside] >= SAME_CLUSTER
+            places[label][mine] = np.where(match, alike.argmax(0)[inside], places[label][mine])
+    return places
 
 
 def _mixture(reduced: Array, assigned: Array, num_clusters: int) -> GaussianMixture:

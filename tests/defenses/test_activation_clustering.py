@@ -7,7 +7,7 @@ from sklearn.metrics import silhouette_score
 
 from safedl import library
 from safedl.catalog.defenses.backdoor import ActivationClusteringParams
-from safedl.defenses.activation_clustering import detect, silhouette, split_class
+from safedl.defenses.activation_clustering import by_places, by_size, detect, silhouette, split_class
 from safedl.defenses.contract import Scenario
 from tests.defenses.conftest import Backdoored, planted
 
@@ -49,7 +49,7 @@ def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: floa
     rng = np.random.default_rng(0)
     features = rng.normal(size=(200, 10))
     features[:small] += apart / np.sqrt(10)
-    _, _, clusters = split_class(features, None, 2, seed=0)
+    clusters = by_size(split_class(features, None, 2, seed=0))
     assert any(cluster["suspicious"] for cluster in clusters) == suspicious
 
 
@@ -67,7 +67,8 @@ def test_clusters_that_are_not_apart_are_natural_even_if_trusted_images_keep_to_
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 5)) * np.array([1.8, 1, 1, 1, 1])
     trusted = rng.normal(size=(60, 5)) * np.array([0.5, 1, 1, 1, 1]) - np.array([4.0, 0, 0, 0, 0])
-    _, _, clusters = split_class(features, trusted, 2, seed=0)
+    split = split_class(features, trusted, 2, seed=0)
+    clusters = by_places(split, split.known.argmax(1))
     assert any(cluster["trusted_share"] == 0.0 for cluster in clusters)
     assert not any(cluster["suspicious"] for cluster in clusters)
 
@@ -121,8 +122,9 @@ def test_a_class_with_fewer_different_samples_than_clusters_is_one(
 ) -> None:  # fmt: skip
     features = np.zeros((60, 10))
     features[:30] += different - 1
-    posterior, known, (cluster,) = split_class(features, trusted, 5, seed=0)
-    assert posterior.shape == (60, 1) and len(known) == (0 if trusted is None else 20)
+    split = split_class(features, trusted, 5, seed=0)
+    assert split.posterior.shape == (60, 1) and len(split.known) == (0 if trusted is None else 20)
+    (cluster,) = by_size(split) if trusted is None else by_places(split, split.known.argmax(1))
     assert not cluster["suspicious"] and cluster["share"] == 1.0
 
 
