@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from safedl.errors import StoreError
+from safedl.errors import StoreError, in_a_line
 from safedl.store import connect, views
 
 if TYPE_CHECKING:
@@ -47,16 +48,24 @@ def upgrade(db: Path) -> Path | None:
     return saved
 
 
-def lock(db: Path) -> FileLock:
-    """Return the lock that whoever makes, changes or replaces the store holds meanwhile.
+@contextmanager
+def lock(db: Path) -> Iterator[None]:
+    """Hold the lock of whoever makes, changes or replaces the store, or begins to write to it.
 
-    Raises `StoreError` if the store's folder cannot be made.
+    Raises `StoreError` if the store's folder cannot be made, or the lock cannot be taken.
     """
+    held = FileLock(db.with_name(f"{db.name}.lock"))
     try:
         db.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire()
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(f"cannot use the store {db}: {error.filename} is a file, not a folder") from error
-    return FileLock(db.with_name(f"{db.name}.lock"))
+    except (OSError, NotImplementedError) as error:  # it may be another user's
+        raise StoreError(f"cannot use the store {db}: no lock can be held: {in_a_line(error)}") from error
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def move_to(db: Path, target: str) -> None:

@@ -228,3 +228,10 @@ def test_views_are_those_of_the_code(work: Workplace) -> None:
     with closing(sqlite3.connect(work.db)) as connection:
         stored = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE type='view'"))
     assert stored == views.statements()
+
+
+def test_a_lock_that_cannot_be_taken_is_a_store_that_cannot_be_used(tmp_path: Path) -> None:
+    """Each driver asks for it, and it may be another user's."""
+    (tmp_path / "x.db.lock").mkdir()
+    with pytest.raises(StoreError, match=r"x\.db: no lock can be held: IsADirectoryError"):
+        migrate.ensure(tmp_path / "x.db")
