@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import shutil
 import unicodedata
 import uuid
@@ -335,8 +334,8 @@ def file_names(numbers: Sequence[int], labels: Sequence[int], files: Sequence[st
 
 def _harmless(name: str) -> str:
     """Return a name without what a file system or a reader of folders could take amiss; it may be left empty."""
-    letters = (c if unicodedata.category(c)[0] in "LMN" else re.sub(r"[^_ .+()-]", "_", c) for c in composed(name))
-    kept = "".join(letters).encode()[:LONGEST_NAME].decode(errors="ignore")
+    kept = "".join(c if c in " .+()-" or unicodedata.category(c)[0] in "LMN" else "_" for c in composed(name))
+    kept = kept.encode()[:LONGEST_NAME].decode(errors="ignore")
     return kept.lstrip("._ ").rstrip(". ")
 
 
