@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -73,9 +75,8 @@ def test_clusters_that_are_not_apart_are_natural_even_if_trusted_images_keep_to_
     assert not any(cluster["suspicious"] for cluster in clusters)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_few_trusted_images_of_many_features_make_no_class_suspicious(seed: int) -> None:
-    # Whitened by the trusted samples, and counted by the same ones, two of these five were held poisoned.
+def _heavy_tails(seed: int) -> Callable[[int], npt.NDArray[np.float64]]:
+    """Return what draws so many samples of 64 features, 0 or more, that differ most along one direction."""
     rng = np.random.default_rng(seed)
     direction = np.abs(rng.normal(size=64))
 
@@ -83,6 +84,25 @@ def test_few_trusted_images_of_many_features_make_no_class_suspicious(seed: int)
         amounts = np.abs(rng.standard_t(3, size=(count, 1)))
         return np.maximum(rng.normal(size=(count, 64)) + amounts * direction, 0)
 
+    return draw
+
+
+@pytest.mark.parametrize("seed", [1, 8])
+def test_poison_is_found_whatever_numbers_its_clusters_have_in_each_fold(seed: int) -> None:
+    draw = _heavy_tails(seed)
+    features, trusted = draw(900), draw(45)
+    features[:60, 50:] += 4
+    found = library.detect(
+        features, np.arange(900) // 300, "activation_clustering", num_clusters=4, seed=seed,
+        trusted_features=trusted, trusted_labels=np.arange(45) // 15,
+    )  # fmt: skip
+    assert found.details["suspicious_classes"] == ["0"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_few_trusted_images_of_many_features_make_no_class_suspicious(seed: int) -> None:
+    # Whitened by the trusted samples, and counted by the same ones, two of these five were held poisoned.
+    draw = _heavy_tails(seed)
     features, trusted = draw(600), draw(30)
     found = library.detect(
         features, np.arange(600) // 300, "activation_clustering",
