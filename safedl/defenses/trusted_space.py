@@ -27,7 +27,8 @@ SIGNIFICANCE = 0.05
 TRUSTED_RATIO = 0.2
 """A foreign group holds less than this multiple of the trusted share that its size would give it."""
 CERTAIN, CERTAIN_RATIO = 0.01, 1 / 3
-"""Of groups of scores, where chance is as improbable as this, more strays are forgiven: two of 20 images are many."""
+"""Of images that a whitening has not seen, where chance is as improbable as this, more strays are forgiven: two of 20
+are many."""
 
 SEPARATION = 2.0
 """Two groups of scores lie apart if Ashman's D exceeds this (Ashman, Bird, Zepf 1994)."""

@@ -9,8 +9,9 @@ from sklearn.metrics import silhouette_score
 
 from safedl import library
 from safedl.catalog.defenses.backdoor import ActivationClusteringParams
-from safedl.defenses.activation_clustering import by_places, by_size, detect, silhouette, split_class
+from safedl.defenses.activation_clustering import Split, by_places, by_size, detect, silhouette, split_class
 from safedl.defenses.contract import Scenario
+from safedl.defenses.trusted_space import CERTAIN_RATIO
 from tests.defenses.conftest import Backdoored, planted
 
 PAPER = ActivationClusteringParams()
@@ -53,6 +54,15 @@ def test_without_trusted_data_size_and_silhouette_decide(small: int, apart: floa
     features[:small] += apart / np.sqrt(10)
     clusters = by_size(split_class(features, None, 2, seed=0))
     assert any(cluster["suspicious"] for cluster in clusters) == suspicious
+
+
+def test_of_images_that_the_whitening_has_not_seen_some_may_stray_into_a_large_cluster() -> None:
+    """Two of 20 where eight would be expected, as in the demo; three of 60 where eight would be, as in clean data."""
+    large, small = (Split(np.eye(2)[(np.arange(100) < count).astype(int)], np.ones((0, 2)), 0.5) for count in (40, 13))
+    for split, strays, trusted, suspicious in ((large, 2, 20, True), (large, 3, 20, False), (small, 3, 60, False)):
+        clusters = by_places(split, (np.arange(trusted) < strays).astype(int), CERTAIN_RATIO)
+        assert clusters[1]["suspicious"] is suspicious
+    assert not by_places(large, (np.arange(20) < 2).astype(int))[1]["suspicious"]
 
 
 def test_halves_of_a_class_do_not_outweigh_the_poison_of_another() -> None:
