@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from safedl.errors import StoreError, in_a_line
+from safedl.errors import StoreError, in_a_line, surroundings
 from safedl.store import connect, views
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def upgrade(db: Path) -> Path | None:
 def lock(db: Path) -> Iterator[None]:
     """Hold the lock of whoever makes, changes or replaces the store, or begins to write to it.
 
-    Raises `StoreError` if the store's folder cannot be made, or the lock cannot be taken.
+    Raises `StoreError` if the store's folder cannot be made or the lock cannot be taken, and `OSError` for a disk that
+    is read-only or full.
     """
     held = FileLock(db.with_name(f"{db.name}.lock"))
     try:
@@ -60,7 +61,9 @@ def lock(db: Path) -> Iterator[None]:
         held.acquire()
     except (FileExistsError, NotADirectoryError) as error:
         raise StoreError(f"cannot use the store {db}: {error.filename} is a file, not a folder") from error
-    except (OSError, NotImplementedError) as error:  # it may be another user's
+    except (OSError, NotImplementedError) as error:
+        if surroundings(error):  # said with what to do about it, as everywhere
+            raise
         raise StoreError(f"cannot use the store {db}: no lock can be held: {in_a_line(error)}") from error
     try:
         yield

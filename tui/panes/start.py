@@ -149,6 +149,7 @@ class StartMixin(Pane):
 
         def failed(error: Exception) -> None:
             what, self.starting = self.starting.removesuffix(" …"), ""
+            self.tick()  # what stands behind a dialog is not painted again
             if self._cancelled:
                 self.frame.say(f"cancelled: {what}")
             else:
