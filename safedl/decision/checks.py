@@ -10,19 +10,18 @@ from safedl.catalog import ATTACKS
 from safedl.catalog.settings import AcceptanceSettings
 from safedl.catalog.spec import CATEGORY_ALIASES
 from safedl.decision.facts import AttackOutcome, ProfileFacts
+from safedl.risk.assess import ROUNDING
 from safedl.risk.effect import number
 from safedl.threats import CATEGORIES
 
 Verdict = Literal["pass", "fail", "not applicable"]
 
 UNDEFENDED = "undefended"
-_ROUNDING = 1e-9
-"""A difference of accuracies that equals its limit does so up to this."""
 
 
 def exceeds(value: float, limit: float) -> bool:
     """Say whether a value lies above its limit; one that meets it exactly does not."""
-    return value > limit + _ROUNDING
+    return value > limit + ROUNDING
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ VISIBLE_PERTURBATION = 0.15
 """A change of a pixel by this much of its range is plain to see (8/255, called imperceptible, counts 0.2)."""
 VISIBLE_SIDE = 0.5
 """An opaque patch with half the image's side is plain to see."""
-_ROUNDING = 1e-9
-"""A value that meets the limit of a level does so up to this: (0.95 - 0.8) / 0.3 is a little less than 0.5."""
+ROUNDING = 1e-9
+"""A value that meets its limit does so up to this: (0.95 - 0.8) / 0.3 is a little less than 0.5."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,13 @@ def risk_score(severity: float, probability: float, visibility: float) -> float:
 
 def level(score: float) -> Level:
     """Return a risk score in [0, 2] as a word."""
-    score += _ROUNDING
+    score += ROUNDING
     return "critical" if score >= 1.5 else "high" if score >= 1.0 else "medium" if score >= 0.5 else "low"
 
 
 def band(value: float) -> Band:
     """Return the row or column of the risk matrix for a severity or probability in [0, 1]: thirds."""
-    value += _ROUNDING
+    value += ROUNDING
     return "high" if value >= 2 / 3 else "medium" if value >= 1 / 3 else "low"
 
 

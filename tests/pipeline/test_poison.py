@@ -42,15 +42,10 @@ def test_another_seed_draws_other_poison_from_the_same_data(digits: Dataset, tmp
     assert not torch.equal(one, other)
 
 
-def test_data_that_an_attack_left_with_one_class_can_still_be_examined(digits: Dataset, workspace: Workspace) -> None:
-    """All of the few images of other classes are poisoned: what a detector makes of that is a result like any other."""
+def run_mostly_one_class(digits: Dataset, workspace: Workspace, text: str) -> dict[str | None, Any]:
+    """Return the results, by stage, of a profile whose training images are nearly all of class 0."""
     train = digits.train.select((digits.train.labels == 0) | (torch.arange(len(digits.train)) % 200 == 0))
-    profile = parse(
-        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\ntraining: {epochs: 1}\n"
-        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0.5, target_class: 0}}}\n"
-        "defense_config: {backdoor: {static_patch: {defenses: [activation_clustering], "
-        "activation_clustering: {variant: literal}}}}"
-    )
+    profile = parse(f"name: one\ndataset: {{name: digits}}\nmodel: {{name: mlp, params: {{hidden_size: 4}}}}\n{text}")
     lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
     lab._datasets[0] = replace(digits, train=train)
     documents: dict[str | None, Any] = {None: None}
@@ -58,23 +53,30 @@ def test_data_that_an_attack_left_with_one_class_can_still_be_examined(digits: D
         before = documents[stage.parent], documents.get("baseline@0"), documents[stage.after]
         job = Job(stage, "a", workspace.root / stage.id, torch.device("cpu"), *before)
         documents[stage.id] = execute(lab, job, SILENT)
+    return documents
+
+
+def test_data_that_an_attack_left_with_one_class_can_still_be_examined(digits: Dataset, workspace: Workspace) -> None:
+    """All of the few images of other classes are poisoned: what a detector makes of that is a result like any other."""
+    documents = run_mostly_one_class(
+        digits, workspace,
+        "training: {epochs: 1}\n"
+        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0.5, target_class: 0}}}\n"
+        "defense_config: {backdoor: {static_patch: {defenses: [activation_clustering], "
+        "activation_clustering: {variant: literal}}}}",
+    )  # fmt: skip
     assert documents["static_patch/activation_clustering@0"]["metrics"]["removed"] > 0
     assert documents["static_patch/perfect_removal@0"]["metrics"]["tpr"] == 1
 
 
 def test_a_model_of_one_answer_has_no_backdoor(digits: Dataset, workspace: Workspace) -> None:
     """Nearly all images are of the target class, nobody is poisoned, and still every other image gets its label."""
-    train = digits.train.select((digits.train.labels == 0) | (torch.arange(len(digits.train)) % 200 == 0))
-    profile = parse(
-        "name: one\ndataset: {name: digits}\nmodel: {name: mlp, params: {hidden_size: 4}}\n"
+    documents = run_mostly_one_class(
+        digits, workspace,
         "training: {epochs: 10, learning_rate: 0.01}\n"
-        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0, target_class: 0}}}"
-    )
-    lab, _ = open_lab(workspace, Request(profile=profile, device="cpu", workers=1), "e")
-    lab._datasets[0] = replace(digits, train=train)
-    baseline, attack = expand(profile).stages
-    first = execute(lab, Job(baseline, "a", workspace.root / "a", torch.device("cpu")), SILENT)
-    found = execute(lab, Job(attack, "b", workspace.root / "b", torch.device("cpu"), first, first), SILENT)
+        "attack_overrides: {backdoor: {static_patch: {poison_fraction: 0, target_class: 0}}}",
+    )  # fmt: skip
+    found = documents["static_patch@0"]
     assert found["metrics"]["asr"] > 0.9
     assert found["target_rate_clean_model"] > 0.9
     assert found["effective"] is False
