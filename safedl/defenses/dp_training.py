@@ -30,8 +30,8 @@ DEFAULT_BATCH = 1024
 AT_ONCE, AT_ONCE_ON_CPU = 256, 32
 """Images whose gradients are held at once, where nobody says: of more, a processor's caches hold too little."""
 PRV_UP_TO = 10.0
-"""Epsilon up to which the PRV accountant counts, the tightest: for 20 it took 8 to 24 seconds to find the noise, for 100
-it did not come to an end. Beyond, the RDP accountant bounds what is spent."""
+"""Epsilon up to which the PRV accountant counts, the tightest: for 20 it took 8 to 24 seconds to find the noise, for
+100 it did not come to an end. Beyond, the RDP accountant bounds what is spent."""
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.Hardswish, nn.Dropout)
 """Layers that may work in place."""
 
