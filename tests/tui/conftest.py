@@ -60,7 +60,7 @@ async def app_on(
         yield app, pilot
 
 
-async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until a condition holds. Fails after so many seconds, which is no measure of speed."""
     end = time.monotonic() + seconds
     while not condition():

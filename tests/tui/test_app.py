@@ -314,7 +314,7 @@ async def test_a_later_question_replaces_an_earlier_one(workspace: Workspace) ->
     gate, answers = threading.Event(), list[str]()
 
     def slow() -> str:
-        gate.wait(20)
+        gate.wait(60)
         return "slow"
 
     async with app_on(workspace) as (app, _):

@@ -75,6 +75,7 @@ async def test_a_store_that_cannot_be_used_is_named_in_place(workspace: Workspac
         await until(lambda: app.pane is not None and "damaged or not a store" in app.pane.status)
         assert len(app.screen_stack) == 1 and not app._news and "reading …" not in screen_text(app)
         workspace.db.unlink()
+        await until(lambda: app.focused is app.pane)  # the table had it, and was hidden
         await pilot.press("f5")
         await until(lambda: "Mark runs in Runs (5) with space" in screen_text(app))
 
@@ -143,6 +144,20 @@ async def test_rankings_come_when_an_experiment_ends(workspace: Workspace) -> No
         work.recorder.close()
         driver.leave()
         await until(lambda: pane.ranked_attacks and "spectral_signatures" in screen_text(app))
+
+
+async def test_rankings_that_come_as_the_console_is_asked_for_leave_it_the_focus(filled: Workspace) -> None:
+    async with app_on(filled, (120, 40)) as (app, pilot):
+        await app.action_go("compare")
+        pane = pane_of(app)
+        await until(lambda: pane.overview is not None and pane.rankings.has_focus)
+        overview = pane.overview
+        assert overview is not None
+        app.call_later(pane.action_sql)
+        app.call_later(pane._take_overview, overview)  # before the editor has heard of its focus
+        await until(lambda: pane.console.editor.has_focus)
+        await pilot.pause()
+        assert app.focused is pane.console.editor
 
 
 async def test_another_baseline_turns_changes_round(filled: Workspace) -> None:
@@ -224,7 +239,7 @@ async def test_a_plane_that_comes_late_takes_the_place_of_no_other_plot(
 
     def slowly(*_: object) -> Text:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         return Text("THE PLANE")
 
     monkeypatch.setattr("tui.services.plots.scatter", slowly)

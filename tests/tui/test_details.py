@@ -24,7 +24,7 @@ async def test_what_is_yet_to_be_read_is_not_another_runs(filled: Workspace, mon
 
     def slowly(workspace: Workspace, uid: str) -> Details:
         if uid == "attack":
-            assert may_answer.wait(20)
+            assert may_answer.wait(60)
             raise PermissionError(13, "Permission denied", "events.jsonl")
         return read(workspace, uid)
 

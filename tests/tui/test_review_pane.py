@@ -241,7 +241,7 @@ async def test_a_decision_about_a_group_is_not_lost_by_what_is_done_while_it_is_
     original = service.members
 
     def slow(*arguments: Any) -> list[review.Suspect]:
-        assert go.wait(20)
+        assert go.wait(60)
         return original(*arguments)
 
     monkeypatch.setattr(service, "members", slow)
@@ -323,7 +323,7 @@ async def test_a_decision_while_the_next_suspect_is_looked_for_hits_no_other_one
     original = service.next_undecided
 
     def slow(*arguments: Any) -> int | None:
-        assert go.wait(20)
+        assert go.wait(60)
         return original(*arguments)
 
     monkeypatch.setattr(service, "next_undecided", slow)

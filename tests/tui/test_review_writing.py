@@ -88,7 +88,7 @@ async def test_decisions_while_the_scan_is_read_again_stay_and_can_be_taken_back
 
     def slow(workspace: Workspace, uid: str) -> service.Scan:
         scan = original(workspace, uid)
-        assert go.wait(20)
+        assert go.wait(60)
         return scan
 
     async with app_on(scanned) as (app, pilot):

@@ -153,7 +153,7 @@ async def test_what_comes_late_takes_no_focus_from_another_pane(
     read, may_answer = gather.conclude, threading.Event()
 
     def slowly(*arguments: Any) -> gather.Conclusions:
-        assert may_answer.wait(20)
+        assert may_answer.wait(60)
         return read(*arguments)
 
     monkeypatch.setattr(gather, "conclude", slowly)
@@ -199,7 +199,7 @@ async def test_what_comes_late_stands_under_no_profile_that_is_not_valid(
     read, may_answer, answered = gather.conclude, threading.Event(), list[gather.Conclusions]()
 
     def slowly(*arguments: Any) -> gather.Conclusions:
-        assert may_answer.wait(20)
+        assert may_answer.wait(60)
         answered.append(read(*arguments))
         return answered[-1]
 

@@ -261,7 +261,7 @@ async def test_what_is_being_resumed_is_not_offered_to_be_resumed(
 
     def resume(*_: object) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     monkeypatch.setattr(Workspace, "resume", resume)
     driver = FakeDriver(workspace, recorded())

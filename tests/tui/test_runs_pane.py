@@ -346,7 +346,7 @@ async def test_reading_again_while_a_page_is_read_does_not_end_the_list(
     def slow(workspace: Workspace, filter: str, order: service.Order, rows: list[RunRow]) -> list[RunRow]:
         asked.append(len(rows))
         if len(asked) == 1:
-            go.wait(20)
+            go.wait(60)
         return original(workspace, filter, order, rows)
 
     monkeypatch.setattr(service, "read_more", slow)

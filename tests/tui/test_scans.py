@@ -201,7 +201,7 @@ async def test_news_wait_until_nobody_is_asked_anything(scanned: Workspace, monk
     go = threading.Event()
 
     def refuse(_: Workspace, uid: str, targets: Mapping[str, Path]) -> str:
-        assert go.wait(20)
+        assert go.wait(60)
         raise UsageError("no space")
 
     monkeypatch.setattr(Workspace, "export", refuse)

@@ -11,6 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
+from textual.widget import Widget
 from textual.widgets import Static
 
 from safedl.evaluation import MOST_COMPARED, only_newest
@@ -145,8 +146,18 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def _take(self) -> None:
         self.console.known = self._known()
         self._show()
-        if self.frame.pane is self and not self.has_class("asking"):
-            self.action_back()
+        self.once_laid_out(self._first_unless_asking)
+
+    def _first(self) -> Widget:
+        """Return what is shown now: the table, or where there is none the pane itself."""
+        shown = self.rankings if self.shows_rankings else self.grid
+        self.can_focus = shown.has_class("hidden")
+        return self if self.can_focus else shown
+
+    def _first_unless_asking(self) -> Widget | None:
+        focused = self.frame.main.focused
+        asking = focused is not None and self.console in focused.ancestors_with_self
+        return None if asking else self._first()
 
     def _known(self) -> dict[str, str]:
         """Return the attack that is being looked at, for named queries."""
@@ -269,7 +280,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         self.ranked = not self.shows_rankings
         self.action_reload()
         self._show()
-        self.action_back()
+        self.once_laid_out(self._first)
 
     def action_add(self) -> None:
         """Pick a run to add."""
@@ -353,12 +364,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
 
     def action_back(self) -> None:
         """Go to the table."""
-        shown = self.rankings if self.shows_rankings else self.grid
-        if shown.has_class("hidden"):
-            self.can_focus = True
-            self.focus()
-        else:
-            shown.focus()
+        self._first().focus()
 
     def on_sql_console_left(self) -> None:
         """The editor was left."""

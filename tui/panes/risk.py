@@ -186,15 +186,14 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         self.refresh_bindings()
         if not assessments or self.found is None:
             self.can_focus = True
-            self._take_focus(self)
+            self.once_laid_out(lambda: self)
             self.status = self.status if self.found is None else "nothing was measured yet"
             return
         self.can_focus = False
         self.query_one(Matrix).show(assessments)
         self.table.set_rows(ranked(assessments))
         self._follow_ranking()
-        if not self.query_one("#known").has_focus_within:
-            self._take_focus(self.table)
+        self.once_laid_out(self._ranking_unless_reading)
         effective = [a for a in assessments if a.effective]
         counts = [(level, sum(a.level == level for a in effective)) for level in reversed(LEVELS)]
         parts = [f"{count} {level}" for level, count in counts if count]
@@ -203,10 +202,8 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         when = f" · experiment of {local(record.created_at, MINUTES)}" if record else ""
         self.status = f"{self.found.profile.name}: {', '.join(parts)}{when}"
 
-    def _take_focus(self, widget: Widget) -> None:
-        """Give the focus to what is shown now, unless an answer came late and somebody works in another pane."""
-        if self.frame.pane is self:
-            widget.focus()
+    def _ranking_unless_reading(self) -> Widget | None:
+        return None if self.query_one("#known").has_focus_within else self.table
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer what can be done with what was measured where something was."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.widget import Widget
 from textual.widgets import Static
 
 from safedl.decision.answers import Answer
@@ -116,7 +117,8 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         never = "" if found.experiment else f" · {found.profile.name} has never run: run it in Run (4)"
         self.status = service.verdict(decision) + never
         self._show_item()
-        self._settle()
+        self.refresh_bindings()
+        self.once_laid_out(self._first_unless_reading)
 
     def _object(self, error: Exception) -> None:
         """Say in place why there is no checklist: a profile may be half written, a store locked."""
@@ -127,13 +129,16 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         self.query_one("#problem", Static).update(printable(text))
         self.query_one("#checklist-box", Box).title(f"Deployment checklist · {name}")
         self.status = "no checklist"
-        self._settle()
-
-    def _settle(self) -> None:
-        """Where nothing else has the focus, give it to what is shown now."""
         self.refresh_bindings()
-        if self.frame.pane is self and not any(box.has_focus_within for box in self.query("#item-box")):
-            self.action_back()
+        self.once_laid_out(self._first_unless_reading)
+
+    def _first(self) -> Widget:
+        """Return the checklist, or where there is none the pane itself."""
+        self.can_focus = self.has_class("-broken")
+        return self if self.can_focus else self.table
+
+    def _first_unless_reading(self) -> Widget | None:
+        return None if self.query_one("#item-box").has_focus_within else self._first()
 
     def _show_item(self) -> None:
         item = self.table.current
@@ -156,8 +161,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def action_back(self) -> None:
         """Go to the checklist."""
-        self.can_focus = self.has_class("-broken")
-        (self if self.can_focus else self.table).focus()
+        self._first().focus()
 
     async def on_lines_chosen(self, event: Lines.Chosen) -> None:
         """Open the run that the item rests on, or ask which."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from rich.text import Text
@@ -81,6 +82,20 @@ class Pane(Vertical):
         else:
             self.can_focus = True
             screen.set_focus(self)  # at once: a list that has asked for the focus already gets it afterwards
+
+    def once_laid_out(self, choose: Callable[[], Widget | None]) -> None:
+        """Give the focus to what `choose` names, if anything, while the pane is in front.
+
+        That is asked when what has just been shown or hidden is laid out, since what is hidden then loses the focus;
+        and it is set at once, so that it comes between no key and the focus that the key asked for.
+        """
+
+        def give() -> None:
+            widget = choose() if self.frame.pane is self else None
+            if widget is not None:
+                self.frame.main.set_focus(widget)
+
+        self.call_after_refresh(self.frame.call_later, give)
 
     def _has_in_view(self, widget: Widget | None) -> bool:
         chain = widget.ancestors_with_self if widget is not None else []
