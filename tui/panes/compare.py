@@ -146,18 +146,17 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def _take(self) -> None:
         self.console.known = self._known()
         self._show()
-        self.once_laid_out(self._first_unless_asking)
+        self.focus_laid_out(unless=self._asks)
 
-    def _first(self) -> Widget:
-        """Return what is shown now: the table, or where there is none the pane itself."""
+    def first(self) -> Widget:
+        """Return the table, or where there is none the pane itself."""
         shown = self.rankings if self.shows_rankings else self.grid
-        self.can_focus = shown.has_class("hidden")
-        return self if self.can_focus else shown
+        return self if shown.has_class("hidden") else shown
 
-    def _first_unless_asking(self) -> Widget | None:
+    def _asks(self) -> bool:
+        """Return whether somebody asks in SQL."""
         focused = self.frame.main.focused
-        asking = focused is not None and self.console in focused.ancestors_with_self
-        return None if asking else self._first()
+        return focused is not None and self.console in focused.ancestors_with_self
 
     def _known(self) -> dict[str, str]:
         """Return the attack that is being looked at, for named queries."""
@@ -280,7 +279,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         self.ranked = not self.shows_rankings
         self.action_reload()
         self._show()
-        self.once_laid_out(self._first)
+        self.focus_laid_out()
 
     def action_add(self) -> None:
         """Pick a run to add."""
@@ -364,7 +363,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
 
     def action_back(self) -> None:
         """Go to the table."""
-        self._first().focus()
+        self.focus_first()
 
     def on_sql_console_left(self) -> None:
         """The editor was left."""

@@ -185,15 +185,13 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         self.query_one("#nothing", Static).update(nothing)
         self.refresh_bindings()
         if not assessments or self.found is None:
-            self.can_focus = True
-            self.once_laid_out(lambda: self)
+            self.focus_laid_out()
             self.status = self.status if self.found is None else "nothing was measured yet"
             return
-        self.can_focus = False
         self.query_one(Matrix).show(assessments)
         self.table.set_rows(ranked(assessments))
         self._follow_ranking()
-        self.once_laid_out(self._ranking_unless_reading)
+        self.focus_laid_out(unless=self._reads)
         effective = [a for a in assessments if a.effective]
         counts = [(level, sum(a.level == level for a in effective)) for level in reversed(LEVELS)]
         parts = [f"{count} {level}" for level, count in counts if count]
@@ -202,8 +200,13 @@ w puts the section risk_analysis into the profile. On the command line: safedl r
         when = f" · experiment of {local(record.created_at, MINUTES)}" if record else ""
         self.status = f"{self.found.profile.name}: {', '.join(parts)}{when}"
 
-    def _ranking_unless_reading(self) -> Widget | None:
-        return None if self.query_one("#known").has_focus_within else self.table
+    def first(self) -> Widget:
+        """Return the ranking, or where nothing is known the pane itself."""
+        return self if self.has_class("nothing") else self.table
+
+    def _reads(self) -> bool:
+        """Return whether somebody looks at what is known."""
+        return self.query_one("#known").has_focus_within
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer what can be done with what was measured where something was."""

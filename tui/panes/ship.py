@@ -118,7 +118,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         self.status = service.verdict(decision) + never
         self._show_item()
         self.refresh_bindings()
-        self.once_laid_out(self._first_unless_reading)
+        self.focus_laid_out(unless=self._reads)
 
     def _object(self, error: Exception) -> None:
         """Say in place why there is no checklist: a profile may be half written, a store locked."""
@@ -130,15 +130,15 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         self.query_one("#checklist-box", Box).title(f"Deployment checklist · {name}")
         self.status = "no checklist"
         self.refresh_bindings()
-        self.once_laid_out(self._first_unless_reading)
+        self.focus_laid_out(unless=self._reads)
 
-    def _first(self) -> Widget:
+    def first(self) -> Widget:
         """Return the checklist, or where there is none the pane itself."""
-        self.can_focus = self.has_class("-broken")
-        return self if self.can_focus else self.table
+        return self if self.has_class("-broken") else self.table
 
-    def _first_unless_reading(self) -> Widget | None:
-        return None if self.query_one("#item-box").has_focus_within else self._first()
+    def _reads(self) -> bool:
+        """Return whether somebody reads an item."""
+        return self.query_one("#item-box").has_focus_within
 
     def _show_item(self) -> None:
         item = self.table.current
@@ -161,7 +161,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
 
     def action_back(self) -> None:
         """Go to the checklist."""
-        self._first().focus()
+        self.focus_first()
 
     async def on_lines_chosen(self, event: Lines.Chosen) -> None:
         """Open the run that the item rests on, or ask which."""

@@ -71,29 +71,37 @@ class Pane(Vertical):
         before, self._ran = self._ran, self.frame.hub.running
         return bool(before - self._ran)
 
-    def keep_focus(self) -> None:
-        """Where nothing that is shown here has the focus, give it to what had it last, else to the pane itself."""
-        screen = self.frame.main
-        if self._has_in_view(screen.focused):
-            self._focused = screen.focused
-            self.can_focus = screen.focused is self  # else `tab` would stop where nothing shows the focus
-        elif self._has_in_view(self._focused):
-            screen.set_focus(self._focused)
-        else:
-            self.can_focus = True
-            screen.set_focus(self)  # at once: a list that has asked for the focus already gets it afterwards
+    def first(self) -> Widget:
+        """Return what gets the focus where nothing else has it: a list that is shown, else the pane itself."""
+        return self
 
-    def once_laid_out(self, choose: Callable[[], Widget | None]) -> None:
-        """Give the focus to what `choose` names, if anything, while the pane is in front.
+    def focus_first(self) -> None:
+        """Give the focus to what comes first."""
+        first = self.first()
+        self.can_focus = first is self  # else `tab` would stop where nothing shows the focus
+        self.frame.main.set_focus(first)  # at once: a list that has asked for the focus already gets it afterwards
+
+    def keep_focus(self) -> None:
+        """Where nothing that is shown here has the focus, give it to what had it last, else to what comes first."""
+        focused = self.frame.main.focused
+        if focused is not self and self._has_in_view(focused):
+            self._focused = focused
+            self.can_focus = False
+        elif focused is not self and self._has_in_view(self._focused):
+            self.frame.main.set_focus(self._focused)
+        else:
+            self.focus_first()
+
+    def focus_laid_out(self, unless: Callable[[], bool] = lambda: False) -> None:
+        """Give the focus to what comes first, `unless` something holds or another pane is in front.
 
         That is asked when what has just been shown or hidden is laid out, since what is hidden then loses the focus;
-        and it is set at once, so that it comes between no key and the focus that the key asked for.
+        and the focus is set at once, so that it comes between no key and the focus that the key asked for.
         """
 
         def give() -> None:
-            widget = choose() if self.frame.pane is self else None
-            if widget is not None:
-                self.frame.main.set_focus(widget)
+            if self.frame.pane is self and not unless():
+                self.focus_first()
 
         self.call_after_refresh(self.frame.call_later, give)
 
