@@ -15,6 +15,12 @@ Metrics = Mapping[str, float | None]
 
 Measure = Literal["accuracy", "asr", "adversarial", "privacy"]
 
+JUDGED_BY = (
+    "clean_accuracy", "asr", "adversarial_accuracy", "sampled_accuracy", "test_images", "target_rate_clean_model",
+    "attack_success_denominator",
+)  # fmt: skip
+"""All metrics that `effect` looks at: who reads a few of a run's from the store must read these."""
+
 MIN_ASR = 0.5
 """A backdoor works from this attack success rate on."""
 DEFAULT_DROP = 0.02

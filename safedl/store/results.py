@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from safedl.evaluation.comparison import COMPARED, NONE, Result
-from safedl.risk.effect import Metrics
+from safedl.risk.effect import JUDGED_BY, Metrics
 from safedl.risk.recommend import Evidence
 from safedl.store import connect
 
-NAMES = (*COMPARED, "test_images", "sampled_accuracy")
+NAMES = tuple(dict.fromkeys((*COMPARED, *JUDGED_BY)))
 CHUNK = 500
 
 

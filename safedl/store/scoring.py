@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, TextClause, bindparam, text
 
 from safedl.evaluation.scores import SCORE_VERSION, Scores, score, undefended
-from safedl.risk.effect import measure_of
+from safedl.risk.effect import JUDGED_BY, measure_of
 from safedl.store import connect
 from safedl.store.engine import errors_of, write_engine
 from safedl.store.recorder import set_metrics
@@ -37,8 +37,7 @@ _CHAINS = _of(
     "FROM run r JOIN run p ON p.id = r.parent_id WHERE r.id IN :ids"
 )
 _METRICS = _of(
-    "SELECT run_id, name, value FROM metric WHERE run_id IN :ids AND (name IN "
-    "('clean_accuracy', 'asr', 'adversarial_accuracy', 'sampled_accuracy', 'seconds', 'test_images') "
+    f"SELECT run_id, name, value FROM metric WHERE run_id IN :ids AND (name IN {(*JUDGED_BY, 'seconds')} "
     "OR name GLOB 'score.*')"
 )
 _BASELINE_METRICS = _of("SELECT run_id, name, value FROM metric WHERE run_id IN :ids")

@@ -6,12 +6,15 @@ from contextlib import closing
 import pytest
 
 from safedl.errors import NotFoundError
+from safedl.evaluation.comparison import compare
 from safedl.evaluation.scores import SCORE_VERSION, score
+from safedl.plan import Stage
 from safedl.store import migrate, queries, scoring
 from safedl.store.engine import write_engine
 from safedl.store.recorder import apply_events
 from safedl.store.recover import recover
 from safedl.store.reindex import reindex
+from safedl.store.results import Selection, results
 from tests.conclusions.measured import METRICS, measure, ran
 from tests.store.samples import Workplace
 
@@ -53,6 +56,18 @@ def test_an_attack_without_effect_scores_nothing(work: Workplace) -> None:
     found = queries.runs(work.db, defense="robust_loss")[0].metrics
     assert found["score.final"] is None
     assert found["score.version"] == SCORE_VERSION
+
+
+def test_a_backdoor_that_the_clean_model_has_too_is_neither_scored_nor_ranked(work: Workplace) -> None:
+    def measure_same(stage: Stage) -> dict[str, float]:
+        same = {"target_rate_clean_model": 0.955, "attack_success_denominator": 900.0}
+        return measure(stage) | (same if stage.id.startswith("static_patch@") else {})
+
+    ran(work, seeds=(0,), measure=measure_same)
+    assert final(work, "spectral_signatures") is None
+    (ranking,) = compare(results(work.db, Selection(attack="static_patch")))
+    assert not ranking.effective and "without a trigger" in ranking.note
+    assert {e.place for e in ranking.entries} == {None}
 
 
 def test_scoring_again_changes_nothing(work: Workplace) -> None:
