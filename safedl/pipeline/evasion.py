@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,17 +115,35 @@ def facts(made: Assault) -> dict[str, Any]:
     return {**made.details, **metrics.attack_facts(made.right, made.robust, change, made.queries)}
 
 
+def shown(bench: Workbench, model: Classifier, undefended: Assault) -> Assault:
+    """Return an attack on the undefended model as a defended one answers its images."""
+    right = bench.predict(model, undefended.originals).argmax(1) == undefended.labels
+    return replace(undefended, right=right, predicted=bench.predict(model, undefended.images).argmax(1))
+
+
+def strongest(adaptive: Assault, static: Assault) -> Assault:
+    """Return an attack on a defended model, in which images that failed give way to those of `static` that do not.
+
+    Who knows the defense has these, too: an attack that loses its way in a guard must not flatter it.
+    """
+    better = adaptive.robust & ~static.robust
+    return replace(
+        adaptive,
+        images=torch.where(better.view(-1, 1, 1, 1), static.images, adaptive.images),
+        predicted=static.predicted.where(better, adaptive.predicted),
+        details={**adaptive.details, "num_static": int(better.sum())},
+    )
+
+
 def weaker_attackers(
-    trial: Trial, model: Classifier, undefended: Assault, adaptive: Assault
+    trial: Trial, model: Classifier, undefended: Assault, static: Assault, adaptive: Assault
 ) -> tuple[Metrics, tuple[str, ...]]:
     """Return what weaker attackers reach against a defended model, and what the difference says.
 
     `static_adversarial_accuracy`: on images made for the undefended model. `naive_adversarial_accuracy`: under an
     attack that differentiates a guard as it stands, where the attack uses gradients and the guard hides its own.
     """
-    predicted = trial.bench.predict(model, undefended.images).argmax(1)
-    right = trial.bench.predict(model, undefended.originals).argmax(1) == undefended.labels
-    found = {"static_adversarial_accuracy": _share(right & (predicted == undefended.labels))}
+    found = {"static_adversarial_accuracy": _share(static.robust)}
     if isinstance(model, Guard) and model.hides_gradient and catalog.attack(trial.attack).access == "gradient":
         found["naive_adversarial_accuracy"] = _share(assault(trial, _Naive(model)).robust)
     return found, _verdict(found, _share(undefended.robust), _share(adaptive.robust), len(adaptive.robust))

@@ -186,9 +186,10 @@ class _Execution:
         assert isinstance(result, Trained | Guard)
         model = result.model if isinstance(result, Trained) else result
         trial = self._trial(self.own)
-        made = evasion.assault(trial, model)
+        static = evasion.shown(self.own, model, undefended)
+        made = evasion.strongest(evasion.assault(trial, model), static)
         values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
-        weaker, notes = evasion.weaker_attackers(trial, model, undefended, made)
+        weaker, notes = evasion.weaker_attackers(trial, model, undefended, static, made)
         self._keep_model(model)
         details = {
             **result.details, **evasion.facts(made), **evasion.certificate(model, self.dataset.test, self.own),

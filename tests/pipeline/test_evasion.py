@@ -114,13 +114,43 @@ def test_robust_is_what_was_right_before_and_after() -> None:
     assert made.robust.tolist() == [True, False, False, False]
 
 
+def test_an_attack_that_loses_its_way_in_a_guard_does_not_flatter_it() -> None:
+    images, labels = torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64)
+    originals, right = images.to(torch.uint8), torch.tensor([True, True, True, False])
+    adaptive = assault(right, torch.tensor([0, 0, 1, 1]), images, originals, labels)
+    static = assault(right, torch.tensor([0, 2, 0, 1]), images + 0.5, originals, labels)
+    found = evasion.strongest(adaptive, static)
+    assert found.predicted.tolist() == [0, 2, 1, 1]
+    assert found.robust.tolist() == [True, False, False, False]
+    assert found.images.amax((1, 2, 3)).tolist() == [0, 0.5, 0, 0]
+    assert found.details["num_static"] == 1
+
+
+def test_no_weaker_attacker_beats_the_one_who_knows(tmp_path: Path) -> None:
+    """A guard whose scores say nothing stops an attack by scores; what was made without it gets through."""
+    text = (
+        PROFILE[: PROFILE.index("attack_overrides")]
+        + """
+attack_overrides: {evasion: {nes: {epsilon: 0.3, num_queries: 300, max_samples: 40}}}
+defense_config: {evasion: {nes: {defenses: [gradient_masking]}}}
+"""
+    )
+    workspace = Workspace.open(tmp_path)
+    request = Request(profile=parse(text), device="cpu", workers=1)
+    assert drive(workspace, prepare(workspace, request), lambda _: None)[0] == 0
+    found = result(workspace, "nes/gradient_masking_results.json")
+    assert found["metrics"]["adversarial_accuracy"] <= found["metrics"]["static_adversarial_accuracy"]
+    assert found["num_static"] > 0
+
+
 def test_a_static_attacker_shows_the_altered_images(digits: Dataset, bench: Workbench, clean_model: Classifier) -> None:
     images, labels = digits.test.images[:60], digits.test.labels[:60]
     black = torch.zeros(60, 1, 8, 8)
     right = bench.predict(clean_model, images).argmax(1) == labels
     made = assault(right, bench.predict(clean_model, black).argmax(1), black, images, labels)
     trial = evasion.Trial("fgsm", {}, digits, bench, no_substitute)
-    found, _ = evasion.weaker_attackers(trial, clean_model, made, made)
+    static = evasion.shown(bench, clean_model, made)
+    found, _ = evasion.weaker_attackers(trial, clean_model, made, static, made)
     assert found["static_adversarial_accuracy"] == pytest.approx(float(made.robust.float().mean()))
     assert found["static_adversarial_accuracy"] < 0.5
 
@@ -144,7 +174,8 @@ def test_what_an_unaware_attacker_sees_is_told_apart(
     guard = Steps(clean_model)
     trial = evasion.Trial("pgd", params, digits, bench, no_substitute)
     undefended, adaptive = evasion.assault(trial, clean_model), evasion.assault(trial, guard)
-    weaker, notes = evasion.weaker_attackers(trial, guard, undefended, adaptive)
+    static = evasion.shown(bench, guard, undefended)
+    weaker, notes = evasion.weaker_attackers(trial, guard, undefended, static, adaptive)
     assert weaker["naive_adversarial_accuracy"] > float(adaptive.robust.float().mean()) + 0.2
     assert len(notes) == 1
 
