@@ -216,8 +216,10 @@ def _planned(stage: Stage, row: RunRow | None, baselines: Mapping[int, Mapping[s
     if row is None:
         return PlannedRun(stage.id, stage.kind, NOT_RUN, stage.attack)
     data = baselines.get(stage.seed, {}).get("fingerprint")
-    # A budget of 0 alters no image, a poison rate of 0 no sample: legal, but it shows nothing of the threat.
-    idle = stage.kind == "attack" and 0 in (number(stage.params, "epsilon"), number(row.metrics, "poison_rate"))
+    # A budget of 0 alters no image, a poison rate of 0 no sample, a white patch no white one: legal, but it shows
+    # nothing of the threat.
+    altered = number(stage.params, "epsilon"), *(number(row.metrics, n) for n in ("poison_rate", "perturbation_linf"))
+    idle = stage.kind == "attack" and 0 in altered
     return PlannedRun(stage.id, stage.kind, row.status, stage.attack, row.record.uid, row.record.code, data, idle)
 
 

@@ -58,7 +58,8 @@ def threats_covered(facts: ProfileFacts, acceptance: AcceptanceSettings) -> Chec
     if missing:
         theirs = {attack for threat in missing for attack in simulations(threat)}
         idle = ", ".join(dict.fromkeys(p.attack for p in ran if p.idle and p.attack in theirs))
-        note = f" ({idle}: with a rate or budget of 0 nothing was altered)" if idle else ""
+        why = "by a rate or budget of 0, or a change that no pixel shows"
+        note = f" ({idle}: nothing was altered, {why})" if idle else ""
         return Check("fail", f"no attack was run for: {', '.join(missing)}{note}")
     evidence = tuple(p.uid for p in done if p.uid and any(p.attack in simulations(t) for t in needed))
     return Check("pass", f"an attack was run for each of: {', '.join(needed)}", evidence)

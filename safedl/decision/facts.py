@@ -18,7 +18,7 @@ class PlannedRun:
     """One stage of the profile's plan and the run that executed it.
 
     `uid` is None where it was never run; `code` and `data`: the versions it recorded (data: a fingerprint);
-    `idle`: an attack that altered nothing, by a rate or a budget of 0.
+    `idle`: an attack that altered nothing, by a rate or a budget of 0 or a change that no pixel shows.
     """
 
     stage: str

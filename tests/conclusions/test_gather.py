@@ -270,10 +270,23 @@ def test_an_attack_that_alters_nothing_covers_no_threat(work: Workplace) -> None
     ran(work, seeds=(0,), measure=unpoisoned)
     found = said(work)
     assert not found.decision.go
-    detail = "no attack was run for: data_poisoning (label_flipping: with a rate or budget of 0 nothing was altered)"
+    why = "nothing was altered, by a rate or budget of 0, or a change that no pixel shows"
+    detail = f"no attack was run for: data_poisoning (label_flipping: {why})"
     assert check(found, "threats_covered") == ("fail", detail)
     other = PROFILE.replace("data_poisoning, model_stealing]", "evasion_attacks]")  # of which it says nothing
     assert check(said(work, other), "threats_covered") == ("fail", "no attack was run for: evasion_attacks")
+
+
+def test_a_patch_that_no_image_shows_covers_no_threat(work: Workplace) -> None:
+    """A white one on white paper."""
+
+    def unseen(stage: Stage) -> dict[str, float]:
+        nothing = {"asr": 0.02, "perturbation_linf": 0.0}
+        return measure(stage) | (nothing if stage.id == "static_patch@0" else {"perturbation_linf": 0.5})
+
+    ran(work, seeds=(0,), measure=unseen)
+    status, detail = check(said(work), "threats_covered")
+    assert (status, detail[:62]) == ("fail", "no attack was run for: backdoor_attacks (static_patch: nothing")
 
 
 def test_nothing_is_shown_on_a_clean_model_that_guesses(work: Workplace) -> None:
