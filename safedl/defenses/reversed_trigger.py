@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from safedl.catalog.defenses.backdoor import FEWEST_CLASSES
 from safedl.data.imageset import tensor_digest
 from safedl.defenses.contract import Scenario
 from safedl.errors import UsageError
@@ -28,8 +29,6 @@ ANOMALY_INDEX = 2.0
 """Deviations below the median from which a trigger is suspiciously small."""
 SMALL = 0.5
 """And smaller than this multiple of the median. Attacked models have 0.04 to 0.48."""
-FEWEST_CLASSES = 3
-"""Two sizes have no median apart from themselves: which of them is unusual, nobody can tell."""
 SMALL_ALONE = 0.75
 """And than this one, where sizes are not taken relative to the reference. Attacked models have 0.07 to 0.63; of 22
 clean ones that were judged, the two with a class that passed the other two rules had 0.89 and 0.98."""

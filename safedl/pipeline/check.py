@@ -53,7 +53,7 @@ def _check_stage(stage: Stage, context: dict[str, Any], model: Classifier) -> No
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"{where}.{key}: {first['input']!r}: {first['msg']}") from error
+        raise UsageError(f"{where}.{key}: {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
     for name in getattr(checked, "layers", None) or ():
         try:
             model.weighted_layer(name)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from safedl.catalog.defenses.backdoor import FEWEST_CLASSES
 from safedl.catalog.settings import ScanSettings
 from safedl.data.imageset import Dataset
 from safedl.data.usercode import find
 from safedl.defenses.contract import Scenario
-from safedl.defenses.reversed_trigger import FEWEST_CLASSES
 from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
 from safedl.review import IMAGES, Suspect, write_suspects

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from safedl.catalog.defenses.backdoor import FEWEST_CLASSES
 from safedl.defenses.contract import Scenario
-from safedl.defenses.reversed_trigger import FEWEST_CLASSES, find_small_triggers, reverse_triggers
+from safedl.defenses.reversed_trigger import find_small_triggers, reverse_triggers
 from safedl.models.classifier import Classifier
 
 

@@ -174,6 +174,25 @@ def test_values_of_an_image_are_checked_before_any_data_is_read(valid: dict[str,
         check({**valid, "model": {"name": "mlp", "params": {"input_size": 100}}})
 
 
+@pytest.mark.parametrize(
+    ("defense", "params", "works"),
+    [
+        ("pruning", "", False), ("pruning", "criterion: dormant", True), ("pruning", "variant: literal", True),
+        ("model_inspection", "", False), ("model_inspection", "variant: literal", True),
+    ],
+)  # fmt: skip
+def test_two_classes_are_too_few_for_what_compares_their_triggers(defense: str, params: str, works: bool) -> None:
+    text = (
+        "{name: two, dataset: {path: data.npz}, model: {name: cnn, num_classes: 2}, "
+        f"defense_config: {{backdoor: {{static_patch: {{{defense}: {{{params}}}}}}}}}}}"
+    )
+    if works:
+        assert parse(text).attacks[0].defenses[0].spec.name == defense
+        return
+    with pytest.raises(ProfileError, match=f"{defense}.variant: .* needs 3 classes or more.*; choose"):
+        parse(text)
+
+
 def test_all_mistakes_are_reported_together(valid: dict[str, Any]) -> None:
     changed(valid, (*STATIC, "target_class"), 99)
     changed(valid, ("training", "epochs"), 0)

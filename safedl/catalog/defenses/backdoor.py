@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from safedl.catalog.spec import DefenseSpec, LayerName, Params, Variant
 
@@ -12,7 +12,20 @@ PruningCriterion = Literal["trigger", "dormant"]
 Scope = Literal["all_layers", "last_layer_only"]
 AnomalyType = Literal["isolation_forest", "lof"]
 
+FEWEST_CLASSES = 3
+"""Two sizes of triggers have no median apart from themselves: which of them is unusual, nobody can tell."""
+
 _APPLIES_TO = ("static_patch", "learned_trigger")
+
+
+def _check_classes(info: ValidationInfo, otherwise: str) -> None:
+    """Raise `ValueError` where the data is known to have too few classes to compare; `otherwise` is what to do then."""
+    count = (info.context or {}).get("num_classes")
+    if count is not None and count < FEWEST_CLASSES:
+        raise ValueError(
+            "the smallest triggers of the classes are compared with each other, which needs "
+            f"{FEWEST_CLASSES} classes or more, and the data has {count}; {otherwise}"
+        )
 
 
 class _DetectorParams(Params):
@@ -77,8 +90,17 @@ class PruningParams(Params):
         "dormant: first those least active on trusted images (paper).",
     )
     variant: Variant = Field(
-        "paper", description="paper: channels, by criterion; literal: the most active outputs of linear layers."
+        "paper",
+        validate_default=True,
+        description="paper: channels, by criterion; literal: the most active outputs of linear layers.",
     )
+
+    @field_validator("variant")
+    @classmethod
+    def _compares_triggers(cls, value: Variant, info: ValidationInfo) -> Variant:
+        if value == "paper" and info.data.get("criterion") == "trigger":
+            _check_classes(info, "choose criterion: dormant, or leave this defense out")
+        return value
 
 
 class FinePruningParams(Params):
@@ -109,8 +131,16 @@ class ModelInspectionParams(Params):
     )
     variant: Variant = Field(
         "paper",
+        validate_default=True,
         description="paper: reverse-engineers a trigger for each class; literal: flags std above 1 or |w| above 2.",
     )
+
+    @field_validator("variant")
+    @classmethod
+    def _compares_triggers(cls, value: Variant, info: ValidationInfo) -> Variant:
+        if value == "paper":
+            _check_classes(info, "choose variant: literal, or leave this defense out")
+        return value
 
     @field_validator("layers")
     @classmethod
