@@ -24,7 +24,10 @@ MAX_SIDE = 256
 """Images of one size are kept as they are up to this side, in pixels."""
 DEFAULT_SIDE = 32
 """Others are resized to squares of this side, unless the profile asks for a size."""
+MOST_TOLD = 5
+"""So many files that cannot be read are named."""
 
+_UNREADABLE = "cannot read image "
 _DEEP_GREY = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _GREY = {"1", "L", "LA", "La", *_DEEP_GREY}
 
@@ -48,22 +51,42 @@ def read_images(
     """Return the images in `files` as uint8 [N, C, H, W]: grey (C = 1) if all of them are, else RGB (C = 3).
 
     Height and width are those of `shape` (C, H, W) if given, else the images' own where they agree and are at most
-    256 pixels, else 32x32; `resize` asks for 32x32 at once. Raises `UsageError` naming the file that cannot be read.
+    256 pixels, else 32x32; `resize` asks for 32x32 at once. Raises `UsageError` naming the files that cannot be read.
     """
     sizes, grey = set(), True
+    refused: list[UsageError] = []
     for number, file in enumerate(files, start=1):
-        size, mode = _look(file)
+        try:
+            size, mode = _look(file)
+        except UsageError as error:  # the others are looked at too: all are mended at once
+            refused.append(error)
+            continue
         sizes.add(size)
         grey = grey and mode in _GREY
         if number % 200 == 0:
             progress.step("look at images", number, len(files))
+    _refuse(refused, len(files))
     width, height = target_size(sizes, shape, progress, resize)
     images = _room(len(files), 1 if grey else 3, height, width)
     for number, file in enumerate(files, start=1):
-        images[number - 1] = _decode(file, grey, (width, height))
+        try:
+            images[number - 1] = _decode(file, grey, (width, height))
+        except UsageError as error:
+            refused.append(error)
         if number % 50 == 0 or number == len(files):
             progress.step("read images", number, len(files))
+    _refuse(refused, len(files))
     return images
+
+
+def _refuse(refused: Sequence[UsageError], count: int) -> None:
+    """Raise what is wrong with one file, or with several of `count`."""
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        told = [str(error).removeprefix(_UNREADABLE) for error in refused[:MOST_TOLD]]
+        told += [f"and {len(refused) - MOST_TOLD:,} more"] if len(refused) > MOST_TOLD else []
+        raise UsageError(f"{len(refused):,} of {count:,} images cannot be read: {'; '.join(told)}")
 
 
 def _room(*shape: int) -> Tensor:
@@ -189,4 +212,4 @@ def _unreadable(file: Path | Encoded, error: Any) -> UsageError:
     if isinstance(error, Image.DecompressionBombError):
         return UsageError(f"{file} has too many pixels; at most {MAX_PIXELS:,} are read")
     reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error) or type(error).__name__
-    return UsageError(f"cannot read image {file}: {reason}")
+    return UsageError(f"{_UNREADABLE}{file}: {reason}")

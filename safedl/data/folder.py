@@ -111,8 +111,9 @@ def in_order(names: Iterable[str]) -> list[str]:
 def _files(folder: Path, progress: Progress) -> list[Path]:
     files = sorted(_walk(folder, ()))
     images = [p for p in files if p.suffix.lower() not in SIDECARS]
-    if len(images) < len(files):
-        progress.log(f"passed over {len(files) - len(images)} files in {folder} that are not images")
+    if passed := len(files) - len(images):
+        what = ("one file", "is no image") if passed == 1 else (f"{passed:,} files", "are no images")
+        progress.log(f"passed over {what[0]} in {folder} that {what[1]}")
     return images
 
 

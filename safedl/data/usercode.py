@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import sysconfig
 import traceback
@@ -46,10 +47,15 @@ def find(name: str, folders: Sequence[Path], key: str) -> Path:
     candidates = [path] if path.is_absolute() else [folder / path for folder in folders or [Path()]]
     for candidate in candidates:
         if candidate.exists():
-            return candidate.absolute()
-    raise UsageError(
-        f"{key}: no such file: {name} (looked in {', '.join(str(c.absolute().parent) for c in candidates)})"
-    )
+            return _plain(candidate.absolute())
+    looked = dict.fromkeys(os.path.normpath(c.absolute().parent) for c in candidates)
+    raise UsageError(f"{key}: no such file: {name} (looked in {', '.join(looked)})")
+
+
+def _plain(path: Path) -> Path:
+    """Return a path without `..`, as people read it, where that is the same file: behind links it may be another."""
+    plain = Path(os.path.normpath(path))
+    return plain if plain.exists() and plain.samefile(path) else path
 
 
 def call(

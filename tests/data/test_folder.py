@@ -255,10 +255,14 @@ def _medium_bomb() -> bytes:
     return image.getvalue()
 
 
-def _truncated() -> bytes:
+def _whole() -> bytes:
     image = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)).save(image, "PNG")
-    return image.getvalue()[:900]
+    return image.getvalue()
+
+
+def _truncated() -> bytes:
+    return _whole()[:900]
 
 
 @pytest.mark.parametrize(
@@ -277,6 +281,19 @@ def test_unreadable_images_are_refused_by_name(tmp_path: Path, content: bytes, r
     with pytest.raises(UsageError, match=reason) as caught:
         _read(tmp_path)
     assert str(tmp_path / "dog" / "odd.png") in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_all_unreadable_images_are_told_at_once(tmp_path: Path) -> None:
+    _two_classes(tmp_path)
+    for number in range(7):
+        (tmp_path / "cat" / f"odd{number}.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"^7 of \d+ images cannot be read: .*/odd0.png: not an image; ") as caught:
+        _read(tmp_path)
+    assert "odd4.png" in str(caught.value) and str(caught.value).endswith("; and 2 more")
+    for number in range(7):
+        (tmp_path / "cat" / f"odd{number}.png").write_bytes(_truncated() if number < 2 else _whole())
+    with pytest.raises(UsageError, match=r"^2 of .*odd0.png: .*; .*odd1.png: "):
+        _read(tmp_path)
 
 
 def test_floating_point_images_are_refused_by_name(tmp_path: Path) -> None:
