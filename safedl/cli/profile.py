@@ -25,6 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def check(context: typer.Context, profile: ProfileName, json: Json = False) -> None:
     """Check a profile: exit code 0 if it is valid, 2 if not. Needs neither data nor torch."""
+    from safedl.profile.files import absent_files
     from safedl.profile.load import load
     from safedl.profile.problems import ProfileError
 
@@ -39,15 +40,18 @@ def check(context: typer.Context, profile: ProfileName, json: Json = False) -> N
             print_json({"profile": str(path), "valid": False, "problems": problems})
         raise
     defenses = sum(len(a.defenses) for a in checked.attacks)
+    absent = absent_files(checked, workspace.root)
     if json:
         print_json({
             "profile": str(path), "valid": True, "name": checked.name, "runnable": not checked.missing,
             "attacks": len(checked.attacks), "defenses": defenses, "missing": list(checked.missing),
-            "skipped": list(checked.skipped), "notes": list(checked.notes),
+            "skipped": list(checked.skipped), "notes": [*checked.notes, *absent],
         })  # fmt: skip
         return
     print_prose(f"{path}: valid; attacks: {len(checked.attacks)}, defenses: {defenses}")
     _say(checked)
+    for line in absent:
+        note(line)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import filecmp
 from collections.abc import Sequence
 from pathlib import Path
 
+from safedl.profile.files import find_file, own_files
 from safedl.profile.schema import Profile
 
 
@@ -16,21 +17,7 @@ def same_files(profile: Profile, now: Sequence[str | Path], then: Sequence[str |
     other. What is no longer there, as after a move, cannot be told apart and counts as the same, as does a copy of a
     file.
     """
-    return all(_same(_found(name, now), _found(name, then)) for name in _names(profile))
-
-
-def _names(profile: Profile) -> list[str]:
-    """Return the files and folders of a profile's own, as it names them."""
-    names = list(profile.model.files) if profile.model else []
-    if data := profile.dataset:
-        names += [data.path] if data.path else [data.name] if data.type == "custom" else []
-    return names
-
-
-def _found(name: str, folders: Sequence[str | Path]) -> Path | None:
-    path = Path(name).expanduser()
-    candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
-    return next((c for c in candidates if c.exists()), None)
+    return all(_same(find_file(name, now), find_file(name, then)) for name in own_files(profile).values())
 
 
 def _same(now: Path | None, then: Path | None) -> bool:

@@ -50,6 +50,20 @@ def test_check_says_what_is_there(workspace: Workspace) -> None:
     assert "valid; attacks: 4, defenses: 20" in result.stdout
 
 
+def test_check_notes_files_that_are_not_here(workspace: Workspace) -> None:
+    (workspace.root / "profiles").mkdir()
+    (workspace.root / "own.npz").touch()
+    named = workspace.root / "profiles" / "own.yaml"
+    named.write_text(
+        "dataset: {path: own.npz}\nmodel: {path: ../nte.py, weights: first.pt}\nscan: {trusted: ../own.npz}\n"
+    )
+    result = call(profile.app, workspace, "check", "own")
+    assert result.exit_code == 0, "it may run on another machine"
+    told = ["model.path: no such file here: ../nte.py", "model.weights: no such file here: first.pt"]
+    assert [line for line in result.stderr.splitlines() if "no such file" in line] == told
+    assert json.loads(call(profile.app, workspace, "check", "own", "--json").stdout)["notes"] == told
+
+
 def test_check_notes_what_is_missing(workspace: Workspace) -> None:
     result = call(profile.app, workspace, "check", str(PUBLISHED / "threat_model_only.yaml"))
     assert result.exit_code == 0

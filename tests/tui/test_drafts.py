@@ -151,6 +151,8 @@ def test_an_own_model_does_not_go_by_the_name_of_a_built_in_one(workspace: Works
     assert (draft.profile.model.name, draft.profile.model.type) == ("net", "custom")
     again = settings.settings_of(draft, "model")
     assert next(f for f in again.fields if f.name == "name").default == "net"
+    assert any(f.name.startswith("params.") for f in form.fields)
+    assert not [f.name for f in again.fields if f.name.startswith("params.")], "those of another network"
     draft.change({("model", "name"): "mine"})
     assert ("model", "name") not in settings.changes(draft, again, "path", "other.py", reset=False)
 

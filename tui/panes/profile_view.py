@@ -11,6 +11,7 @@ from textual.widgets import Static
 
 from safedl.catalog import ATTACKS
 from safedl.catalog.settings import name_after
+from safedl.profile.files import absent_files
 from safedl.text import printable
 from safedl.threats import CATEGORIES, QUESTIONS, Question, suggest
 from tui.panes.editing import EditingPane
@@ -274,6 +275,8 @@ class ProfileView(EditingPane):
         assert draft.profile is not None
         if draft.profile.missing:
             return f"cannot run yet; {draft.profile.missing[0]}"
+        if absent := absent_files(draft.profile, self.frame.workspace.root):
+            return f"valid, but {absent[0]}"
         where = "shipped: your first change makes a copy" if draft.shipped else f"saved in profiles/{draft.path.name}"
         defenses = sum(len(a.defenses) for a in draft.profile.attacks)
         attacks = len(draft.profile.attacks)

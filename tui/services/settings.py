@@ -50,7 +50,7 @@ def settings_of(draft: Draft, section: str) -> Settings:
                 for f in fields_of(ModelSettings, _called(values), leave=("params",))
             ]
             name = str(values.get("name", "cnn"))
-            if name in MODELS:
+            if name in MODELS and _builtin(values):
                 fields += fields_of(MODELS[name].params, prefix="params.")
             params = values.pop("params", None)
             values |= {f"params.{k}": v for k, v in params.items()} if isinstance(params, Mapping) else {}

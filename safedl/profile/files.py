@@ -1,0 +1,35 @@
+"""The files of its own that a profile names, and whether they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safedl.profile.schema import Profile
+
+
+def own_files(profile: Profile) -> dict[str, str]:
+    """Return the files and folders that a run of a profile reads, as it names them, by the key that names them."""
+    named: dict[str, str | None] = {}
+    if data := profile.dataset:
+        own = data.type == "custom" or data.path
+        named["dataset.path" if data.path else "dataset.name"] = (data.path or data.name) if own else None
+    if model := profile.model:
+        named["model.path" if model.path else "model.name"] = model.own
+        named["model.weights"] = model.weights
+    return {key: name for key, name in named.items() if name}
+
+
+def find_file(name: str, folders: Sequence[str | Path]) -> Path | None:
+    """Return where a file or folder lies: by its absolute path, or in the first of `folders` that has it."""
+    path = Path(name).expanduser()
+    candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
+    return next((c for c in candidates if c.exists()), None)
+
+
+def absent_files(profile: Profile, workspace: Path) -> tuple[str, ...]:
+    """Return a line for each file that a profile names and that is not on this machine: it may run on another one."""
+    folders = [*([profile.path.resolve().parent] if profile.path else []), workspace]
+    scan = {"scan.trusted": profile.scan.trusted, "scan.weights": profile.scan.weights}
+    named = {**own_files(profile), **{key: name for key, name in scan.items() if name}}
+    return tuple(f"{key}: no such file here: {name}" for key, name in named.items() if not find_file(name, folders))
