@@ -295,7 +295,7 @@ async def test_a_start_that_takes_long_says_so_and_can_be_cancelled(
     async with app_on(workspace, (120, 40), clock=lambda: now[0]) as (app, pilot):
         await until(lambda: "⏎ run the demo" in screen_text(app))
         await pilot.press("enter")
-        await until(lambda: "digits … 0:00 · X cancels the start · libraries are being loaded" in screen_text(app))
+        await until(lambda: "digits … 0:00 · X cancels the start · loading libraries, then data" in screen_text(app))
         now[0] += 50
         await until(lambda: "starting digits … 0:50" in screen_text(app) and "X cancels the start" in screen_text(app))
         await until(lambda: desk._STARTING)

@@ -53,7 +53,7 @@ class StartMixin(Pane):
         if not self.starting:
             return ""
         seconds = duration(max(0.0, self.frame.clock() - self._began))
-        return f"{self.starting} {seconds} · X cancels the start · libraries are being loaded, then data"
+        return f"{self.starting} {seconds} · X cancels the start · loading libraries, then data"
 
     def cancel_start(self) -> None:
         """End the driver that is being started, after a question."""
