@@ -43,9 +43,9 @@ def note(
     context: typer.Context,
     profile: ProfileName,
     item: Annotated[str | None, typer.Argument(help="The checklist's item; without it, all are listed.")] = None,
-    text: Annotated[str, typer.Option(help="What was done, and where it is written down.")] = "",
-    owner: Annotated[str, typer.Option(help="Who answers for it.")] = "",
-    on: Annotated[str | None, typer.Option("--date", help="When (YYYY-MM-DD); default: today.")] = None,
+    text: Annotated[str, typer.Option(help="What was done, and where it is written down.", metavar="TEXT")] = "",
+    owner: Annotated[str, typer.Option(help="Who answers for it.", metavar="NAME")] = "",
+    on: Annotated[str | None, typer.Option("--date", help="When (YYYY-MM-DD); default: today.", metavar="DATE")] = None,
     waive: Annotated[str, typer.Option(help="Why the item may stay as it is; needs --owner.", metavar="REASON")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Take the answer back.")] = False,
 ) -> None:

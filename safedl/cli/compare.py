@@ -20,12 +20,18 @@ if TYPE_CHECKING:
 
 def compare(
     context: typer.Context,
-    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Only this profile's latest experiment.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model.")] = None,
-    by: Annotated[str, typer.Option(help="The metric that ranks: final, mitigation, asr, seconds ...")] = "final",
-    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many runs, the newest.")] = MOST_COMPARED,
+    attack: Annotated[str | None, typer.Option(help="Only this attack.", metavar="NAME")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Only this profile's latest experiment.", metavar="PROFILE")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.", metavar="NAME")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model.", metavar="NAME")] = None,
+    by: Annotated[
+        str, typer.Option(help="The metric that ranks: final, mitigation, asr, seconds ...", metavar="METRIC")
+    ] = "final",
+    limit: Annotated[
+        int, typer.Option(min=1, max=10**9, help="At most so many runs, the newest.", metavar="N")
+    ] = MOST_COMPARED,
     json: Annotated[bool, typer.Option("--json", help="Print an array of rankings.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV, one row per defense.")] = False,
     md: Annotated[bool, typer.Option("--md", help="Print Markdown tables.")] = False,

@@ -24,9 +24,12 @@ def export(
     context: typer.Context,
     run: Annotated[str, typer.Argument(help="A run, or an experiment with one that fits; part of the uid will do.")],
     data: Annotated[
-        Path | None, typer.Option(help="Write its training and test data: an .npz file, or an image folder.")
+        Path | None,
+        typer.Option(help="Write its training and test data: an .npz file, or an image folder.", metavar="OUT"),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="Write its model: .safetensors, .pt2 or .onnx.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="Write its model: .safetensors, .pt2 or .onnx.", metavar="OUT")
+    ] = None,
     indices: Annotated[
         Path | None, typer.Option(help="List its samples, and what is kept, dropped or relabelled.", metavar="FILE.csv")
     ] = None,

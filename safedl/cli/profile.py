@@ -79,8 +79,12 @@ def new(
     answers: Annotated[
         Path | None, typer.Option(help="A YAML file with the answers, instead of questions.", metavar="FILE")
     ] = None,
-    dataset: Annotated[str, typer.Option(help="A built-in data set, or a folder, .npz file or module.")] = "digits",
-    model: Annotated[str | None, typer.Option(help="A built-in model, or a module; else by the answers.")] = None,
+    dataset: Annotated[
+        str, typer.Option(help="A built-in data set, or a folder, .npz or .parquet file, or module.", metavar="DATA")
+    ] = "digits",
+    model: Annotated[
+        str | None, typer.Option(help="A built-in model, or a module; else by the answers.", metavar="MODEL")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a profile of that name.")] = False,
 ) -> None:
     """Write a profile from seven questions, and which of the suggested threats to cover: attacks and defenses."""

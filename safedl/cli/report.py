@@ -23,7 +23,9 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Default: results/final_report.", metavar="FILE")
     ] = None,
-    form: Annotated[str | None, typer.Option("--format", help="md or html; default: by FILE's ending.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="md or html; default: by FILE's ending.", metavar="md|html")
+    ] = None,
 ) -> None:
     """Write what was tested, found and decided, and print where it lies. HTML is one file that needs no network."""
     from safedl.conclusions.write import write_report

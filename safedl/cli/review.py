@@ -45,7 +45,7 @@ def review(
         typer.Option(help="Give it the class proposed, or one that you name.", metavar=f"{WHO}[=CLASS]"),
     ] = None,
     undecided: Annotated[list[str] | None, typer.Option(help="Take decisions back.", metavar=WHO)] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Show so many suspects, the worst first.")] = 50,
+    limit: Annotated[int, typer.Option(min=0, help="Show so many suspects, the worst first.", metavar="N")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print an array of objects, all suspects.")] = False,
 ) -> None:
     """Show a scan's suspects, and decide about them: options may be repeated, positions are exceptions from groups."""
@@ -80,13 +80,18 @@ def review(
     if not rows:
         note("the scan found no suspects: there is nothing to decide")
         return
-    print_rows(rows[:limit], title=f"{len(rows)} suspects, the first {min(limit, len(rows))}", ways="--json")
+    print_rows(rows[:limit], title=suspects_title(len(rows), limit), ways="--json")
     done = [decisions[s.index] for s in suspects if s.index in decisions]
     kept, dropped = done.count(KEEP), done.count(DROP)
     note(
         f"{kept} kept, {dropped} dropped, {len(done) - kept - dropped} relabelled, {len(rows) - len(done)} undecided; "
         f"without those dropped and undecided: safedl export {uid} --data OUT.npz"
     )
+
+
+def suspects_title(count: int, shown: int) -> str:
+    """Return what stands above a list of suspects that shows no more than `shown` of them."""
+    return f"{count:,} suspect{'s' * (count != 1)}" + (f", the first {shown}" if shown < count else "")
 
 
 def _find(workspace: Workspace, name: str) -> str:

@@ -21,18 +21,21 @@ if TYPE_CHECKING:
     from safedl.pipeline.driver import Prepared, Request
 
 ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
-Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).")]
-Defenses = Annotated[list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).")]
-Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the profile's: 0-2, or 0,3,7.")]
+Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).", metavar="NAME")]
+Defenses = Annotated[
+    list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).", metavar="NAME")
+]
+Seeds = Annotated[str | None, typer.Option(help="Seeds instead of the profile's: 0-2, or 0,3,7.", metavar="SEEDS")]
 Workers = Annotated[
     int | None,
     typer.Option(
+        metavar="N",
         min=1,
         help="Stages at once (default: one per GPU; per core, up to 4). They share the cores: another number may mean "
         "other threads per stage, which are part of what a result is, and then stages are computed again.",
     ),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", metavar="DEVICE")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Compute everything anew.")]
 Json = Annotated[bool, typer.Option("--json", help="Print events as JSON Lines.")]
 
@@ -46,7 +49,9 @@ def run(
     workers: Workers = None,
     device: Device = "auto",
     no_cache: NoCache = False,
-    stall: Annotated[float, typer.Option(min=1, help="Give a stage up after so many seconds without progress.")] = 1800,
+    stall: Annotated[
+        float, typer.Option(min=1, help="Give a stage up after so many seconds without progress.", metavar="SECONDS")
+    ] = 1800,
     detach: Annotated[bool, typer.Option("--detach", help="Leave the driver running on its own.")] = False,
     json: Json = False,
     experiment: Annotated[str | None, typer.Option(hidden=True)] = None,

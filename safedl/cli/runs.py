@@ -28,15 +28,23 @@ SPARE = (
 @app.command("ls")
 def ls(
     context: typer.Context,
-    attack: Annotated[str | None, typer.Option(help="Only this attack.")] = None,
-    defense: Annotated[str | None, typer.Option(help="Only this defense.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only this data set.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only this state: completed, failed, running ...")] = None,
-    kind: Annotated[str | None, typer.Option(help="Only baseline, attack, defense, bound or scan.")] = None,
+    attack: Annotated[str | None, typer.Option(help="Only this attack.", metavar="NAME")] = None,
+    defense: Annotated[str | None, typer.Option(help="Only this defense.", metavar="NAME")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only this data set.", metavar="NAME")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only this state: completed, failed, running ...", metavar="STATE")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only baseline, attack, defense, bound or scan.", metavar="KIND")
+    ] = None,
     experiment: Annotated[str | None, typer.Option(help="Only this experiment's runs.", metavar="UID")] = None,
-    filter: Annotated[str, typer.Option(help="Only what this allows: 'attack:static acc>0.9 -model:cnn words'.")] = "",
-    sort: Annotated[str, typer.Option(help="By when, a field or a metric; - in front: upwards.")] = "when",
-    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, the first.")] = 50,
+    filter: Annotated[
+        str, typer.Option(help="Only what this allows: 'attack:static acc>0.9 -model:cnn words'.", metavar="TEXT")
+    ] = "",
+    sort: Annotated[
+        str, typer.Option(help="By when, a field or a metric; - in front: upwards.", metavar="FIELD")
+    ] = "when",
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, the first.", metavar="N")] = 50,
     json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print uids only.")] = False,

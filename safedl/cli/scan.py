@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from safedl.cli.output import note, print_json, print_prose, print_rows
+from safedl.cli.review import suspects_title
 from safedl.cli.run import Device, NoCache, carry_out, leave_as, outlive_terminal
 from safedl.errors import IncompleteError, UsageError
 from safedl.workspace import Workspace
@@ -31,11 +32,16 @@ def scan(
         str | None,
         typer.Option(help="Images known to be clean, of the same classes and from the same source.", metavar="PATH"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Architecture, or a module (default: cnn).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Architecture, or a module (default: cnn).", metavar="MODEL")
+    ] = None,
     weights: Annotated[str | None, typer.Option(help="Weights of a model to inspect too.", metavar="FILE")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data (default: by its size).")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the data (default: by its size).", metavar="N")
+    ] = None,
     false_alarm_rate: Annotated[
-        float | None, typer.Option(help="Share of clean images that may score as high as what is listed (0.01).")
+        float | None,
+        typer.Option(help="Share of clean images that may score as high as what is listed (0.01).", metavar="SHARE"),
     ] = None,
     device: Device = "auto",
     no_cache: NoCache = False,
@@ -112,10 +118,10 @@ def tell(workspace: Workspace, uid: str, json: bool) -> int:
     print_prose("\n".join(lines))
     first = read_suspects(folder, 0, SHOWN)
     classes = document["class_names"]
-    title = f"{document['suspects']} suspects, the first {len(first)}"
-    print_rows([_row(s, classes) for s in first], title=title, ways="--json")
+    print_rows([_row(s, classes) for s in first], title=suspects_title(document["suspects"], SHOWN), ways="--json")
     if first:
         note(f"all of them: {folder / SUSPECTS}   as pictures: {folder / 'contact_sheet.png'}")
+        note(f"decide about them: safedl review {uid}   or in the app, pane Review")
         note(f"without them: safedl export {uid} --data OUT.npz --model OUT.safetensors")
     note(f"report: {folder / 'report.md'}")
     return IncompleteError.exit_code if found else 0

@@ -34,8 +34,8 @@ def sql(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print an array of objects.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 1000,
-    timeout: Annotated[float, typer.Option(min=0.01, help="At most so many seconds.")] = 5.0,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.", metavar="N")] = 1000,
+    timeout: Annotated[float, typer.Option(min=0.01, help="At most so many seconds.", metavar="SECONDS")] = 5.0,
 ) -> None:
     """Query the store: tables and views like defense_results, leaderboard, run_metrics, run_param. Reads only."""
     from safedl.store.sql import query as ask

@@ -34,6 +34,7 @@ def test_suspects_are_listed_as_they_are_ranked(safedl: Safedl, scanned: Path) -
     assert [row["index"] for row in rows] == [7, 3, 12] and rows[0]["decision"] is None
     answer = safedl("review", "scan-1", "--limit", "1")
     assert answer.code == 0 and "3 suspects, the first 1" in answer.out and "3.png" not in answer.out
+    assert safedl("review", "scan-1").out.splitlines()[0].strip() == "3 suspects", "all of them are shown"
     assert "dog\\x1b[2J" in answer.out and "\x1b" not in answer.out + answer.err
     assert "3 undecided" in answer.err and not list(scanned.glob("notes/reviews/*"))
 

@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import typer
+
+from safedl.cli.commands import app
 
 HEAVY = {"torch", "torchvision", "sklearn", "opacus", "sqlmodel", "sqlalchemy", "alembic", "matplotlib", "textual"}
 
@@ -18,3 +21,15 @@ def test_start_up_loads_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rpartition("LOADED")[2].split())
     assert not loaded & HEAVY
+
+
+def test_help_says_what_an_option_takes_in_words() -> None:
+    """`--attack <list[str]>` is for programmers."""
+    found: list[str] = []
+    commands = [("safedl", typer.main.get_command(app))]
+    for name, command in commands:
+        commands += [(f"{name} {more}", below) for more, below in getattr(command, "commands", {}).items()]
+        options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+        found += [f"{name} {p.opts[0]}" for p in options if p.metavar is None and not p.is_flag]
+        found += [f"{name} {p.opts[0]} has no help" for p in options if not getattr(p, "help", None)]
+    assert not found
