@@ -14,7 +14,7 @@ from torch import Tensor
 from safedl.cache import digest
 from safedl.catalog.settings import DatasetSettings
 from safedl.data import sources
-from safedl.data.imageset import Dataset, ImageSet, tensor_digest
+from safedl.data.imageset import Dataset, ImageSet, Raw, tensor_digest
 from safedl.data.split import by_class, trusted_counts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
@@ -43,8 +43,23 @@ def load(
     `folders` are searched for relative paths, in order. `shape` (C, H, W) is what the model announces: image files
     are resized to its height and width. Raises `UsageError` for anything that cannot be read.
     """
+    return split(read(settings, folders, progress, shape), settings, seed, progress)
+
+
+def read(
+    settings: DatasetSettings,
+    folders: Sequence[Path] = (),
+    progress: Progress = SILENT,
+    shape: tuple[int, int, int] | None = None,
+) -> Raw:
+    """Return the images that `settings` names as they came, to be split by any number of seeds; see `load`."""
     raw = sources.read(settings, folders, shape, progress)
     _tell_what_is_hard_to_see(raw.train.images, progress)
+    return raw
+
+
+def split(raw: Raw, settings: DatasetSettings, seed: int, progress: Progress = SILENT) -> Dataset:
+    """Return images that were read as a data set, split by `seed`. Raises `UsageError` if they are too few."""
     classes = _names(raw.classes)
     rng = torch.Generator().manual_seed(seed)
     train, test, place = raw.train, raw.test, torch.arange(len(raw.train))  # `place`: of each image in `raw.train`
@@ -81,8 +96,7 @@ def load_suspects(
     """
     if settings.subset:
         progress.log("dataset.subset is passed over: a scan examines every image")
-    raw = sources.read(settings, folders, shape, progress)
-    _tell_what_is_hard_to_see(raw.train.images, progress)
+    raw = read(settings, folders, progress, shape)
     classes, nothing = _names(raw.classes), raw.train.select(torch.zeros(len(raw.train), dtype=torch.bool))
     known = nothing
     if trusted:

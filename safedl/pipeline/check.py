@@ -22,7 +22,9 @@ def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
 
     Of a scan also the trusted images and the weights. Raises `UsageError` with the first thing that cannot work.
     """
-    for seed in {stage.seed for stage in plan.stages}:
+    seeds = {stage.seed for stage in plan.stages}
+    lab.read(seeds, progress)
+    for seed in seeds:
         dataset = lab.dataset(seed, progress)
         model = build(lab.model_settings, dataset, seed, lab.folders, progress)
         if lab.model_settings.own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 from safedl.cache import ArtifactCache, digest, file_digest
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
-from safedl.data.load import load, load_suspects
+from safedl.data.load import load, load_suspects, read, split
 from safedl.data.usercode import code_digest, find
 from safedl.errors import UsageError
 from safedl.models.build import build, identity
@@ -76,6 +76,14 @@ class Lab:
                     found = load(self.data_settings, seed, self.folders, progress, shape=shape)
                 self._datasets[seed] = found
             return self._datasets[seed]
+
+    def read(self, seeds: Iterable[int], progress: Progress = SILENT) -> None:
+        """Read the data once and split it for all these seeds."""
+        with self._lock:
+            missing = [seed for seed in seeds if seed not in self._datasets]
+            if len(missing) > 1 and not self.scan:
+                raw = read(self.data_settings, self.folders, progress, self.model_settings.input_shape)
+                self._datasets.update({seed: split(raw, self.data_settings, seed, progress) for seed in missing})
 
     def paced(self, progress: Progress = SILENT) -> Lab:
         """Return the lab with as many epochs as suit the size of its data, unless its profile names them."""

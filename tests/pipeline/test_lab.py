@@ -9,10 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from safedl.pipeline.check import check_against_data
 from safedl.pipeline.driver import Request, open_lab
 from safedl.pipeline.lab import share_cores
 from safedl.plan import expand, expand_scan
 from safedl.profile.load import check, parse
+from safedl.progress import SILENT
 from safedl.workspace import Workspace
 
 from .conftest import PROFILE
@@ -60,3 +62,24 @@ def test_a_scan_is_that_of_its_files_names_which_it_tells(workspace: Workspace) 
     assert key() == before
     (folder / "a" / "2.png").rename(folder / "a" / "9.png")
     assert key() != before
+
+
+def test_data_is_read_once_for_all_seeds(workspace: Workspace) -> None:
+    (workspace.root / "own.py").write_text(
+        "from pathlib import Path\n"
+        "import numpy as np\n\n\n"
+        "def get_dataset():\n"
+        "    with (Path(__file__).parent / 'reads').open('a') as file:\n"
+        "        file.write('x')\n"
+        "    labels = np.arange(200) % 2\n"
+        "    images = np.random.default_rng(0).integers(0, 99, (200, 8, 8)).astype(np.uint8)\n"
+        "    return {'x_train': images, 'y_train': labels}\n"
+    )
+    profile = check({"name": "mine", "dataset": {"path": str(workspace.root / "own.py")}, "model": {"name": "mlp"}})
+    lab, _ = open_lab(workspace, Request(profile, device="cpu", workers=1), "e")
+    check_against_data(lab, expand(profile, (0, 1, 2)), SILENT)
+    prints = [lab.dataset(seed).fingerprint for seed in (0, 1, 2)]
+    assert (workspace.root / "reads").read_text() == "x"
+    assert len(set(prints)) == 3
+    other, _ = open_lab(workspace, Request(profile, device="cpu", workers=1), "e")
+    assert prints == [other.dataset(seed).fingerprint for seed in (0, 1, 2)], "as when each seed reads for itself"
