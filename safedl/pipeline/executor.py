@@ -182,7 +182,9 @@ class Executor:
             for need in (stage.parent, stage.after):
                 status = self._status.get(need or "", "completed")
                 if status != "completed":
-                    events.append(self._settle(stage, "skipped", f"{need} was {status}"))
+                    events.append(
+                        self._settle(stage, "skipped", f"{need} {'failed' if status == 'failed' else f'was {status}'}")
+                    )
                     break
             else:
                 if control.cancelled_run(self._uids[stage.id]):

@@ -228,6 +228,8 @@ def test_stage_that_raises_fails_and_the_rest_goes_on(
     assert statuses["static_patch/perfect_removal@0"] == "completed"
     failed = queries.runs(workspace.db, status="failed", defense="activation_clustering")
     assert failed[0].error == "ZeroDivisionError: planted (safedl runs logs shows where)"
+    skipped = queries.runs(workspace.db, status="skipped")
+    assert [row.error for row in skipped] == ["static_patch/activation_clustering@0 failed"]
 
 
 def raising(error: Callable[[], object]) -> Any:
