@@ -197,6 +197,36 @@ async def test_an_export_that_is_refused_says_why(scanned: Workspace, monkeypatc
         await until(lambda: "Could not export the run" in screen_text(app) and "has no model" in screen_text(app))
 
 
+async def test_two_exports_of_a_run_are_both_told_and_said_to_go_on(
+    scanned: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = threading.Event()
+
+    def export(_: Workspace, uid: str, targets: Mapping[str, Path]) -> str:
+        assert go.wait(60)
+        return f"wrote {', '.join(targets)}"
+
+    monkeypatch.setattr(Workspace, "export", export)
+    monkeypatch.setattr("tui.panes.takeout.REMINDED", 3)
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        for line, name in (("data", "/new/data.npz"), ("model", "/new/model.pt2")):
+            await pilot.press("t")
+            await until(lambda: isinstance(app.screen, FillIn))
+            app.screen.query_one(f"#line-{line}", Field).value = name
+            await pilot.press("ctrl+s")
+            await until(lambda: not isinstance(app.screen, FillIn))
+        await until(lambda: "still exporting scan-1" in screen_text(app))
+        go.set()
+        told = set()
+        for _ in range(2):
+            await until(lambda: isinstance(app.screen, Dialog) and "wrote" in screen_text(app))
+            told |= {name for name in ("data", "model") if f"wrote {name}" in screen_text(app)}
+            await pilot.press("escape")
+        assert told == {"data", "model"}
+
+
 async def test_news_wait_until_nobody_is_asked_anything(scanned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     go = threading.Event()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ EXAMPLES = {
     "indices": ("List of samples: kept, dropped, relabelled", f"a new {LIST_ENDING} file"),
 }
 
+REMINDED = 10
+"""Seconds after which it is said again that an export goes on: its first words stay for a few."""
+
 
 def ask_for_export(app: SafedlApp, uid: str) -> None:
     """Ask where a run's data and model go, then write them in a process of its own."""
@@ -29,10 +33,18 @@ def ask_for_export(app: SafedlApp, uid: str) -> None:
         if values is None:
             return
         app.say(f"exporting {uid}: loading takes some seconds")
-        app.ask(app.main, f"export {uid}", lambda: app.workspace.export(uid, _targets(values)), done, "export the run")
+        again = app.set_interval(REMINDED, lambda: app.say(f"still exporting {uid}"))
 
-    def done(said: str) -> None:
-        app.tell(Dialog("Exported", said))
+        def done(said: str) -> None:
+            again.stop()
+            app.tell(Dialog("Exported", said))
+
+        def failed(error: Exception) -> None:
+            again.stop()
+            app.show_error(error, doing)
+
+        doing, export = "export the run", partial(app.workspace.export, uid, _targets(values))
+        app.ask(app.main, f"export {uid} {id(again)}", export, done, doing, failed)  # each is told how it ended
 
     app.push_screen(FillIn(f"Take home {uid}", lines, intro=INTRO, check=_objection), taken)
 
