@@ -36,7 +36,7 @@ Side = Annotated[int, Field(ge=1, le=4096)]
 class DatasetSettings(Section):
     """Which images to train and test on."""
 
-    name: str = Field("digits", description="A built-in data set, or a module that defines get_dataset().")
+    name: str = Field("digits", description="A built-in data set; data of your own has a path, and is called after it.")
     type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own data.")
     path: NonEmpty | None = Field(None, description="An image folder, an .npz or .parquet file, or a module.")
     root: str | None = Field(None, description="Where built-in data sets lie; else SAFEDL_DATA, else a cache folder.")
@@ -52,12 +52,14 @@ class DatasetSettings(Section):
 class ModelSettings(Section):
     """Which classifier to train."""
 
-    name: str = Field("cnn", description="A built-in architecture, or a module that defines get_model().")
+    name: str = Field(
+        "cnn", description="A built-in architecture; a model of your own has a path, and is called after it."
+    )
     type: Literal["builtin", "custom"] = Field("builtin", description="builtin, or custom for your own model.")
     input_shape: tuple[Side, Side, Side] | None = Field(None, description="Channels, height, width; else the data's.")
     num_classes: int | None = Field(None, ge=2, description="Number of classes; else the data's.")
     params: dict[str, Any] = Field(default_factory=dict, description="conv_filters, hidden_size ...")
-    path: NonEmpty | None = Field(None, description="The module of a custom model.")
+    path: NonEmpty | None = Field(None, description="A module of your own, with get_model().")
     weights: str | None = Field(None, description="A file of weights to start from.")
 
     _named = model_validator(mode="before")(_name_after_path)
