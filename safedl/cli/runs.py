@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -155,7 +156,7 @@ def rm(
     for record in found:
         note(f"{record.uid}  {record.stage}")
     if not yes:
-        typer.confirm(f"Delete {len(found)} run{'s' * (len(found) != 1)} for good?", abort=True, err=True)
+        _ask(f"Delete {len(found)} run{'s' * (len(found) != 1)} for good?")
     above = {record.uid: record.parent for record in found}
 
     def depth(uid: str | None) -> int:
@@ -165,6 +166,18 @@ def rm(
     for record in sorted(found, key=lambda r: (-depth(r.uid), r.attempt)):
         workspace.delete_run(record.uid)
         note(f"deleted {record.uid}")
+
+
+def _ask(question: str) -> None:
+    """Go on after a yes. Raises `UsageError` where nobody can answer, as in a script."""
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        if sys.stdin.isatty():  # ctrl-c, ctrl-d
+            raise
+        raise UsageError("nobody to ask: standard input is no terminal; give --yes") from None
+    if not agreed:
+        raise typer.Abort
 
 
 def log_line(item: Event, name: str) -> str | None:

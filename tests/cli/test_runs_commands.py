@@ -117,6 +117,9 @@ def test_rm_asks_and_deletes_nothing_without_a_yes(
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     answer = safedl("runs", "rm", "random")
     assert answer.code == 130
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    answer = safedl("runs", "rm", "random")
+    assert answer.code == 2 and "nobody to ask" in answer.err and "--yes" in answer.err
     assert (tmp_path / "results" / "runs" / "random").exists()
 
 
