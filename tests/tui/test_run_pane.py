@@ -87,6 +87,20 @@ async def test_x_cancels_the_stage_after_a_question_and_esc_leaves_it(workspace:
     driver.leave()
 
 
+async def test_an_experiment_that_stops_says_how_its_stages_have_ended(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say(20)
+    async with app_on(workspace) as (app, pilot):
+        await until(lambda: "▶ baseline" in screen_text(app))
+        assert "0 of " in screen_text(app)
+        await pilot.press("X")
+        await until(lambda: isinstance(app.screen, Dialog))
+        await pilot.press("x")
+        await until(lambda: "1 stopping, 6 waiting · running for" in screen_text(app))
+        assert " of 7 stages" not in screen_text(app) and " left" not in screen_text(app).splitlines()[-2]
+    driver.leave()
+
+
 async def test_a_profile_is_started_by_the_front_desk_and_followed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,10 +251,12 @@ a shows them all, also those that were started elsewhere or have ended."""
     def _sentence(self, state: ExperimentState) -> str:
         parts = [self.start_line()]
         running = self._is_running()
-        if state.stages and (running or state.state in ("completed", "queued")):
+        if state.state == "stopping":
+            parts.append(tally(state))
+        elif state.stages and (running or state.state in ("completed", "queued")):
             parts.append(f"{state.finished} of {len(state.stages)} stages")
         if running:
-            left = state.remaining(self.frame.clock())
+            left = state.remaining(self.frame.clock()) if state.state != "stopping" else None
             if state.started is not None:
                 parts.append(f"running for {duration(max(0.0, self.frame.clock() - state.started))}")
             parts.append(f"about {duration(left)} left" if left is not None else "")
