@@ -15,9 +15,8 @@ from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseS
 from safedl.errors import UsageError, nearest
 
 __all__ = [
-    "ATTACKS", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec", "Category",
-    "DefenseSpec", "Params", "attack", "category",
-    "defense", "defenses_for", "parameter_table",
+    "ATTACKS", "ATTACK_NAMES", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec",
+    "Category", "DefenseSpec", "Params", "attack", "category", "defense", "defenses_for", "parameter_table",
 ]  # fmt: skip
 
 CATEGORIES: tuple[Category, ...] = ("data_poisoning", "backdoor", "evasion", "privacy")
@@ -35,14 +34,15 @@ PLANNED_ATTACKS = ("model_extraction", "membership_inference", "model_inversion"
 PLANNED_DEFENSES = ("strip",)
 """Defenses that a profile may hold: they are skipped."""
 
-_ATTACK_NAMES = {alias: spec.name for spec in ATTACKS.values() for alias in (spec.name, *spec.aliases)}
+ATTACK_NAMES = {alias: spec.name for spec in ATTACKS.values() for alias in (spec.name, *spec.aliases)}
+"""Each name that an attack may be called by, its aliases among them, with the name it has."""
 
 
 def attack(name: str) -> AttackSpec:
     """Return the attack called `name` (aliases allowed). Raises `UsageError` with the nearest name."""
-    if name not in _ATTACK_NAMES:
-        raise UsageError(f"unknown attack '{name}'.{nearest(name, _ATTACK_NAMES)} Known: {', '.join(ATTACKS)}")
-    return ATTACKS[_ATTACK_NAMES[name]]
+    if name not in ATTACK_NAMES:
+        raise UsageError(f"unknown attack '{name}'.{nearest(name, ATTACK_NAMES)} Known: {', '.join(ATTACKS)}")
+    return ATTACKS[ATTACK_NAMES[name]]
 
 
 def defense(name: str) -> DefenseSpec:

@@ -16,9 +16,6 @@ from safedl.errors import UsageError, nearest
 from safedl.profile.problems import Problem, mapping, quoted, validate
 from safedl.profile.schema import AttackChoice, DefenseChoice
 
-_ATTACK_NAMES: dict[str, str] = {
-    name: spec.name for spec in catalog.ATTACKS.values() for name in (spec.name, *spec.aliases)
-}
 _DEFENSE_NAMES = tuple(catalog.DEFENSES)
 """A tuple, so that anything a profile holds can be looked for in it."""
 
@@ -86,13 +83,13 @@ def _entries(document: Mapping[Any, Any], section: str, problems: list[Problem])
             continue
         for key, values in mapping(content, path, problems).items():
             place = f"{path}.{key}"
-            name = _ATTACK_NAMES.get(key)
+            name = catalog.ATTACK_NAMES.get(key)
             if category == "privacy" and key in catalog.PLANNED_ATTACKS:
                 continue
             if name is None:
-                known = ", ".join(dict.fromkeys(_ATTACK_NAMES.values()))
+                known = ", ".join(catalog.ATTACKS)
                 problems.append(
-                    Problem(place, f"unknown attack {quoted(key)}.{nearest(key, _ATTACK_NAMES)} Known: {known}")
+                    Problem(place, f"unknown attack {quoted(key)}.{nearest(key, catalog.ATTACK_NAMES)} Known: {known}")
                 )
             elif (home := catalog.ATTACKS[name].category) != category:
                 problems.append(Problem(place, f"{name} is no attack of {spelling}; it belongs under {home}"))
