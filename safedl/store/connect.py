@@ -18,6 +18,9 @@ HEAD = "0002"
 BUSY_SECONDS = 30.0
 """How long a connection waits for somebody else's write."""
 
+CHUNK = 500
+"""How many values one statement may list: SQLite limits the number of its variables."""
+
 LOCAL_FILESYSTEMS = frozenset({
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "jfs", "reiserfs", "bcachefs",
     "tmpfs", "ramfs", "overlay", "aufs", "vfat", "exfat", "ntfs3",

@@ -19,12 +19,10 @@ from sqlmodel import col
 
 from safedl.errors import NotFoundError
 from safedl.store import connect, filters
+from safedl.store.connect import CHUNK
 from safedl.store.engine import errors_of, read_engine
 from safedl.store.models import EventRow, Experiment, ExperimentRun, Metric, MetricPoint, Run, RunStatus
 from safedl.store.records import ExperimentRecord, RunRecord, RunRow
-
-CHUNK = 500
-"""How many values one statement may list: SQLite limits the number of its variables."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from safedl.evaluation.comparison import COMPARED, NONE, Result
 from safedl.risk.effect import JUDGED_BY, Metrics
 from safedl.risk.recommend import Evidence
 from safedl.store import connect
+from safedl.store.connect import CHUNK
 
 NAMES = tuple(dict.fromkeys((*COMPARED, *JUDGED_BY)))
-CHUNK = 500
 
 
 @dataclass(frozen=True)
