@@ -45,7 +45,6 @@ from safedl.store.results import Selection, evidence, results
 NOT_RUN = "not run"
 PAST = 20
 """How many experiments the history of a profile's risk goes back."""
-ALL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _executed(db: Path, folder: Path, experiment: str, kinds: Sequence[str | Non
 
     Data, code or machine may have changed since an earlier start: what ran then has other stage keys.
     """
-    found = [row for kind in kinds for row in queries.runs(db, experiment=experiment, kind=kind, limit=ALL)]
+    found = [row for kind in kinds for row in queries.runs(db, experiment=experiment, kind=kind, limit=None)]
     plan = _read(folder / "experiments" / experiment / "plan.json")
     if plan is None or "runs" not in plan:
         return found

@@ -62,12 +62,13 @@ def runs(
     filter: str = "",
     sort: str = "when",
     descending: bool = True,
-    limit: int = 50,
+    limit: int | None = 50,
     offset: int = 0,
     before: str | None = None,
 ) -> list[RunRow]:
     """Return runs, newest first; the next page are those `before` the last one's uid. `experiment` is a uid.
 
+    With a `limit` of None it returns them all.
     `filter` is in the language of `safedl.store.filters`. `sort` is `when`, a field or a metric; in another order than
     newest first, the next page starts at an `offset`. Raises `UsageError` for a filter or order that has no meaning.
     """

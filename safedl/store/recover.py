@@ -18,7 +18,6 @@ from safedl.store.recorder import Recorder
 from safedl.store.records import RunRecord, RunRow
 
 REASON = "the driver ended without finishing it"
-ALL = 1_000_000
 
 
 def recover(db: Path, results: Path, holding: str | None = None) -> list[str]:
@@ -98,7 +97,7 @@ def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:
         recorder.apply(ends)
     finally:
         recorder.close()
-    done = queries.runs(db, experiment=experiment, status="completed", limit=ALL)
+    done = queries.runs(db, experiment=experiment, status="completed", limit=None)
     scoring.rescore(db, {row.record.uid for row in done})
     return left
 
