@@ -19,6 +19,7 @@ from typing import Any
 from safedl import events, liveness
 from safedl.errors import NotFoundError, SafedlError, StoreError, UsageError, nearest, surroundings
 from safedl.events import Event
+from safedl.store.records import OPEN
 
 MODEL_ENDINGS = (".safetensors", ".pt2", ".onnx")
 LIST_ENDING = ".csv"
@@ -382,7 +383,7 @@ def _defense_name(document: Mapping[str, Any]) -> str:
 
 
 def _ends_run(item: Event, uid: str) -> bool:
-    return item["uid"] == uid and item["event"] == "run" and item.get("status") not in ("queued", "running")
+    return item["uid"] == uid and item["event"] == "run" and item.get("status") not in OPEN
 
 
 def new_uid(taken: Container[str] = ()) -> str:

@@ -20,6 +20,7 @@ from rich.text import Text
 from safedl.cli.output import even_unread, note
 from safedl.events import HEADLINES, Event, encode
 from safedl.progress import Progress
+from safedl.store.records import OPEN
 from safedl.text import duration, printable
 
 SYMBOLS = {"completed": "✓", "linked": "✓", "failed": "✗", "cancelled": "■", "skipped": "–", "interrupted": "!"}
@@ -140,7 +141,7 @@ class Follower:
     @property
     def finished(self) -> int:
         """How many stages have reached their end."""
-        return sum(s.status not in ("queued", "running") for s in self.stages.values())
+        return sum(s.status not in OPEN for s in self.stages.values())
 
     def remaining_seconds(self) -> float | None:
         """Return an estimate from what has been done so far, or None at the very start."""
@@ -154,7 +155,7 @@ def outcome_line(item: Event, stage: _Stage | None) -> str | None:
     """Return what to say when a stage has reached its end, or something of the experiment itself failed, or None."""
     if stage is None:
         return printable(str(item["message"])) if item["event"] == "log" and item.get("level") == "error" else None
-    if item["event"] != "run" or item["status"] in ("queued", "running"):
+    if item["event"] != "run" or item["status"] in OPEN:
         return None
     status = item["status"]
     parts = [f"{SYMBOLS[status]} {WORDS.get(status, status):<11} {stage.label}"]

@@ -53,10 +53,10 @@ def ls(
     """List runs, newest first or as sorted."""
     from safedl.plan import StageKind
     from safedl.store import queries
-    from safedl.store.records import FINAL
+    from safedl.store.records import FINAL, OPEN
 
     workspace: Workspace = context.obj
-    _one_of("--status", status, ("queued", "running", *FINAL))
+    _one_of("--status", status, (*OPEN, *FINAL))
     _one_of("--kind", kind, get_args(StageKind))
     _recover(workspace)
     rows = queries.runs(

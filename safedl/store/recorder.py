@@ -19,10 +19,7 @@ from safedl.store import migrate
 from safedl.store.connect import CHUNK
 from safedl.store.engine import errors_of, write_engine
 from safedl.store.models import EventRow, Experiment, ExperimentRun, Metric, MetricPoint, Run
-from safedl.store.records import FINAL, ExperimentRecord, RunRecord
-
-OPEN = ("queued", "running")
-"""States that still change. `running` follows `queued` only; a final state may follow either and never changes."""
+from safedl.store.records import FINAL, OPEN, ExperimentRecord, RunRecord
 
 # Statements are built once: building one costs SQLAlchemy more than SQLite needs to execute it.
 _OF_RUN = col(Run.id) == bindparam("of_run")

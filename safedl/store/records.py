@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+OPEN = ("queued", "running")
+"""States that still change. `running` follows `queued` only; a final state may follow either and never changes."""
+
 FINAL = ("completed", "failed", "cancelled", "interrupted", "skipped")
 """States that never change any more; a retry is a new run."""
 

@@ -12,9 +12,10 @@ from textual.containers import Horizontal
 from textual.widgets import Static
 
 from safedl.events import HEADLINES
+from safedl.store.records import OPEN
 from safedl.text import duration, one_line, shown
 from tui.panes.start import StartMixin
-from tui.services.follow import OPEN, ExperimentState, StageState, past, stage_order, tally
+from tui.services.follow import ExperimentState, StageState, past, stage_order, tally
 from tui.services.gpu import gpu_line
 from tui.states import look
 from tui.widgets.chart import NONE_YET, Chart, Curve

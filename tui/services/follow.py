@@ -10,13 +10,13 @@ from datetime import datetime
 from safedl import events
 from safedl.errors import NotFoundError, SafedlError
 from safedl.events import Event
+from safedl.store.records import OPEN
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
 from tui.services.names import shortened
 from tui.services.times import local
 from tui.states import look
 
-OPEN = ("queued", "running")
 SCAN = "scan"
 """The kind of a stage that scans."""
 LOG_LINES = 2000
