@@ -1,4 +1,4 @@
-"""What `risk`, `report`, `check` and `note` share: a profile's name, and what is known about it."""
+"""What commands about a profile share: its name, and what `risk`, `report`, `check` and `note` know about it."""
 
 from __future__ import annotations
 

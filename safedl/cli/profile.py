@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from safedl.cli.concluding import ProfileName
 from safedl.cli.output import note, print_json, print_prose
 from safedl.errors import SafedlError, UsageError, nearest
 from safedl.workspace import Workspace
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Check, show and create profiles.", no_args_is_help=True)
 
-ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from safedl.cli.concluding import ProfileName
 from safedl.cli.output import data_only, drop_lost_output, even_unread, explain, note, print_rows
 from safedl.errors import NotFoundError, SafedlError, UsageError
 from safedl.events import Event
@@ -20,7 +21,6 @@ from safedl.workspace import Workspace
 if TYPE_CHECKING:
     from safedl.pipeline.driver import Prepared, Request
 
-ProfileName = Annotated[str, typer.Argument(help="A profile's file, or the name of a known one.", metavar="PROFILE")]
 Attacks = Annotated[list[str] | None, typer.Option("--attack", help="Only this attack (repeatable).", metavar="NAME")]
 Defenses = Annotated[
     list[str] | None, typer.Option("--defense", help="Only this defense (repeatable).", metavar="NAME")
