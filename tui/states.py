@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import locale
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,36 @@ DECISIONS = {
     "": Look("?", "undecided"),
 }
 """What may be decided about a suspect."""
-ASCII = {"→": ">", "·": ".", "▶": ">", "◌": "~", "✓": "v", "✗": "x", "■": "#", "–": "-", "!": "!", "●": "*", "›": ">"}
+ASCII = {
+    "→": ">", "·": ".", "▶": ">", "◌": "~", "✓": "v", "✗": "x", "■": "#", "–": "-",
+    "●": "*", "•": "*", "›": ">", "★": "*",
+}  # fmt: skip
+"""What stands for a glyph where the terminal shows no Unicode."""
 
 
 def look(status: str) -> Look:
     """Return how a state looks; an unknown one is shown by its own name."""
-    return _fitting(LOOKS.get(status, Look("?", status)))
+    return fitting(LOOKS.get(status, Look("?", status)))
 
 
 def look_of_verdict(verdict: str) -> Look:
     """Return how a scan's verdict looks."""
-    return _fitting(VERDICTS.get(verdict, Look("?", verdict)))
+    return fitting(VERDICTS.get(verdict, Look("?", verdict)))
 
 
 def look_of_decision(decision: str) -> Look:
     """Return how a decision looks: keep, drop, relabel, or "" for none."""
-    return _fitting(DECISIONS[decision])
+    return fitting(DECISIONS[decision])
 
 
-def _fitting(found: Look) -> Look:
-    return found if unicode_works() else Look(ASCII.get(found.glyph, found.glyph), found.word, found.colour)
+def fitting(found: Look) -> Look:
+    """Return a look with the glyph that the terminal shows."""
+    return replace(found, glyph=sign(found.glyph))
+
+
+def sign(glyph: str) -> str:
+    """Return a glyph, or what stands for it where the terminal shows no Unicode."""
+    return glyph if unicode_works() else ASCII.get(glyph, glyph)
 
 
 def unicode_works() -> bool:

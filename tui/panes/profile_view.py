@@ -18,7 +18,7 @@ from tui.panes.editing import EditingPane
 from tui.services import drafts, settings
 from tui.services.drafts import found
 from tui.services.questionnaire import ASKED, NewProfile
-from tui.states import ASCII, unicode_works
+from tui.states import sign
 from tui.widgets.form import Form
 from tui.widgets.pane import Box
 from tui.widgets.picks import Pick, Picks
@@ -150,12 +150,12 @@ class ProfileView(EditingPane):
         known = self.frame.workspace.profiles()
         shown = "" if self.new is not None else self.draft.name
         picks = [
-            Pick(name, _dot("●") if name == shown else " ", name, "" if path.parent == own else "shipped")
+            Pick(name, sign("●") if name == shown else " ", name, "" if path.parent == own else "shipped")
             for name, path in sorted(known.items(), key=lambda item: (item[1].parent != own, item[0]))
         ]
         kept = self.kept()
         if kept is not None:
-            mark = _dot("●") if self.new is not None else " "
+            mark = sign("●") if self.new is not None else " "
             picks.insert(0, Pick("", mark, kept.name, f"new, {len(kept.open)} open"))
         self.picks("saved").show(picks)
         if not self.picks("saved").has_focus:
@@ -178,7 +178,7 @@ class ProfileView(EditingPane):
             number = QUESTION_IDS.index(item) + 1
             title = f"{number} of {len(self.questions)} · {SHORT[item]}"
             asked, answer = question.text, self.answers().get(item)
-            chosen = ("(•)" if unicode_works() else "(*)"), "( )"
+            chosen = f"({sign('•')})", "( )"
             choices.show([Pick(c.value, chosen[c.value != answer], c.value, c.help) for c in question.choices])
             if item != before:
                 choices.point_at(answer or question.choices[0].value)
@@ -303,11 +303,7 @@ def _about(document: dict[Any, Any], section: str) -> str:
 
 
 def _mark(done: bool) -> str:
-    return _dot("✓" if done else "·")
-
-
-def _dot(glyph: str) -> str:
-    return glyph if unicode_works() else ASCII.get(glyph, glyph)
+    return sign("✓" if done else "·")
 
 
 def _box(ticked: bool) -> str:

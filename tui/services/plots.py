@@ -11,16 +11,11 @@ from rich.text import Text
 from safedl.text import one_line
 from tui.services.comparison import number
 from tui.services.names import apart
-from tui.states import bar, unicode_works
+from tui.states import bar, sign
 
 _LOCK = threading.Lock()
 """plotext draws into one figure of the whole process."""
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-def star() -> str:
-    """Return the sign of the best, also where the terminal shows no Unicode."""
-    return "★" if unicode_works() else "*"
 
 
 @dataclass(frozen=True)
@@ -46,7 +41,7 @@ def bars(values: Sequence[Value], width: int) -> Text:
         else:
             drawn = bar(item.value / full, max(4, width - names - 11)).replace("·", " ").rstrip()
             line.append(" ").append(drawn, style="green" if item.best else "cyan").append(" " if drawn else "")
-            line.append(number(item.value)).append(f" {star()}" if item.best else "")
+            line.append(number(item.value)).append(f" {sign('★')}" if item.best else "")
         lines.append(line)
     return Text("\n", no_wrap=True).join(lines)
 

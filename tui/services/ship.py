@@ -11,7 +11,7 @@ from safedl.decision.answers import Answer
 from safedl.decision.decide import Decision, Item
 from safedl.errors import NotFoundError, UsageError
 from safedl.workspace import Workspace
-from tui.states import ASCII, Look, unicode_works
+from tui.states import Look, fitting
 
 if TYPE_CHECKING:
     from safedl.conclusions.gather import Conclusions
@@ -38,8 +38,7 @@ REPORTS = (".md", ".html", ".htm")
 
 def look(item: Item) -> Look:
     """Return how an item's state looks: a glyph, a word, and a colour that only repeats them."""
-    found = LOOKS[item.status]
-    return found if unicode_works() else Look(ASCII[found.glyph], found.word, found.colour)
+    return fitting(LOOKS[item.status])
 
 
 def read(workspace: Workspace, profile: Path) -> Conclusions:

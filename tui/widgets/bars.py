@@ -12,7 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 
 from safedl.text import one_line
-from tui.states import ASCII, unicode_works
+from tui.states import sign
 from tui.widgets.pane import Pane
 
 FIXED_HINTS = (("^p", "cmds"), ("?", "help"), ("^q", "quit"))
@@ -58,7 +58,7 @@ class Header(Widget):
             text = self._tabs(named=False)
         if text.cell_len > self.size.width - 4:
             text = self._tabs(short=True)
-        dot = "●" if unicode_works() else ASCII["●"]
+        dot = sign("●")
         jobs = f"{dot} {self.running} running " if self.size.width - text.cell_len > 14 else f"{dot}{self.running} "
         jobs = jobs if self.running else ""
         text.truncate(max(0, self.size.width - len(jobs)), pad=True)

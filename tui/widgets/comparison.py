@@ -11,7 +11,7 @@ from safedl.text import one_line
 from tui.services import comparison as service
 from tui.services.comparison import Compared
 from tui.services.names import apart
-from tui.services.plots import star
+from tui.states import sign
 from tui.widgets.grid import Grid
 
 ROOMY = 110
@@ -100,7 +100,7 @@ class ComparisonGrid(Grid):
             text.append(f" {_change(change):>5}", style=colour)
         elif run.record.uid != self.baseline:
             text.append(" " * 6)
-        return text.append(f" {star()}" if run.record.uid in best else "  ", style="bold")
+        return text.append(f" {sign('★')}" if run.record.uid in best else "  ", style="bold")
 
     def table(self) -> tuple[list[str], list[list[Any]]]:
         """Return columns and rows for a file: one row per run."""

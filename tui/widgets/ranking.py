@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from safedl.evaluation.comparison import NONE, Entry, Ranking
 from safedl.evaluation.statistics import Estimate
 from safedl.text import one_line
-from tui.services.plots import star
+from tui.states import sign
 from tui.widgets.lines import Lines
 
 CELL = 16
@@ -83,7 +83,7 @@ class RankingLines(Lines):
         name = "undefended" if entry.defense == NONE else entry.defense
         text.append(f"{place.rjust(3)} {one_line(name)}", style="dim" if entry.kind == "bound" else "")
         first = entry.place == 1 and ranking.best is entry
-        text.append(f" {star()}" if first else f" ={star()}" if entry.tied_with_best else "")
+        text.append(f" {sign('★')}" if first else f" ={sign('★')}" if entry.tied_with_best else "")
         text.truncate(self._room(width), overflow="ellipsis", pad=True)
         harm = "adversarial_accuracy" if ranking.category == "evasion" else "asr"
         final = entry.mean("score.final")

@@ -18,7 +18,7 @@ from textual.widgets import Static
 from safedl.review import Decision, Suspect
 from safedl.text import one_line
 from tui.services.review import Findings, Page
-from tui.states import look_of_decision, look_of_verdict, unicode_works
+from tui.states import look_of_decision, look_of_verdict, sign
 from tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class SuspectGrid(Lines):
         if suspect is None or self.found is None:
             return Text()
         if line == 0:
-            mark = ("›" if unicode_works() else ">") if place == self.place else " "
+            mark = sign("›") if place == self.place else " "
             return _ends(f"{mark}#{suspect.index}", f"{suspect.score:.3f}", width)
         if line == 1:
             proposed = suspect.proposed_label
@@ -269,7 +269,7 @@ def _ends(left: str, right: str, width: int) -> Text:
 
 def _change(before: str, after: str, width: int) -> str:
     """Return `before → after`, each cut to what the other one leaves."""
-    arrow = "→" if unicode_works() else ">"
+    arrow = sign("→")
     arrow = f" {arrow} " if len(before) + len(after) + 3 <= width else arrow
     room = max(2, width - len(arrow))
     first = max(room - len(after), room // 2)
