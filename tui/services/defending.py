@@ -99,12 +99,6 @@ def runs_all(now: Defending, advised: Recommended) -> bool:
     return bool(advised.names) and set(now.names) == every > set(advised.names) and not now.params
 
 
-def changed_count(now: Defending, defense: str) -> int:
-    """Return how many parameters of a defense are not at their defaults."""
-    fields = DEFENSES[defense].params.model_fields
-    return sum(k not in fields or v != fields[k].default for k, v in now.params.get(defense, {}).items())
-
-
 def applicable(attack: str, advised: Recommended) -> Sequence[str]:
     """Return the defenses that apply to an attack, the recommended ones first."""
     others = [t.defense for t in recommended(attack) if t.defense not in advised.names]
