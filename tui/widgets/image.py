@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.style import Style
@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from PIL.Image import Image as Picture
+    from textual.app import App
 
 SHADES = " .:-=+*#%@"
+
+
+def has_colours(app: App[Any]) -> bool:
+    """Return whether the terminal shows enough colours for pictures; else they are drawn in shades."""
+    return not app.no_color and app.console.color_system in ("256", "truecolor")
 
 
 def half_blocks(source: Path | NDArray[np.uint8], width: int, height: int, *, colours: bool = True) -> list[Text]:

@@ -12,7 +12,7 @@ from textual.widget import Widget
 
 from safedl.text import one_line
 from tui.services.runs import Picture
-from tui.widgets.image import half_blocks
+from tui.widgets.image import half_blocks, has_colours
 
 if TYPE_CHECKING:
     from tui.app import SafedlApp
@@ -64,7 +64,7 @@ class Samples(Widget, can_focus=True):
         self.refresh()
         if not self.pictures or width < 4 or height < 2:
             return
-        pictures, colours = self.pictures[self.index :], self._has_colours()
+        pictures, colours = self.pictures[self.index :], has_colours(self.app)
 
         def take(lines: list[Text]) -> None:
             self._lines = lines
@@ -72,9 +72,6 @@ class Samples(Widget, can_focus=True):
 
         app = cast("SafedlApp", self.app)
         app.ask(self, "draw", lambda: _beside(pictures, width, height, colours), take, "draw the pictures")
-
-    def _has_colours(self) -> bool:
-        return not self.app.no_color and self.app.console.color_system in ("256", "truecolor")
 
     def render(self) -> Text:
         """Return what has been drawn."""

@@ -19,6 +19,7 @@ from safedl.review import Decision, Suspect
 from safedl.text import one_line
 from tui.services.review import Findings, Page
 from tui.states import look_of_decision, look_of_verdict, sign
+from tui.widgets.image import has_colours
 from tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class SuspectGrid(Lines):
         read, layout = self._read, self.layout_now
         if read is None or not self.total or self.size.height < CAPTION + 1:
             return
-        start, count, colours = self.place // layout.count * layout.count, layout.count, self._has_colours()
+        start, count, colours = self.place // layout.count * layout.count, layout.count, has_colours(self.app)
         wanted = start, layout, colours
         if wanted == self._asked:
             return
@@ -171,9 +172,6 @@ class SuspectGrid(Lines):
 
         app = cast("SafedlApp", self.app)
         app.ask(self, "page", lambda: read(start, count, layout.picture, colours), take, "read the suspects", failed)
-
-    def _has_colours(self) -> bool:
-        return not self.app.no_color and self.app.console.color_system in ("256", "truecolor")
 
     def on_resize(self) -> None:
         """Lay the page out anew."""
