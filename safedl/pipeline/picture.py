@@ -20,6 +20,13 @@ SCORES = "scores.npz"
 """Of a detector's run, in its `files/`: `scores` float32 [N], higher is more suspicious, and `flagged` bool [N]."""
 
 
+def files_of(folder: Path) -> Path:
+    """Return the folder `files/` of a run, made if it is not there."""
+    files = folder / "files"
+    files.mkdir(parents=True, exist_ok=True)
+    return files
+
+
 def poisoned_examples(dataset: Dataset, poisoning: Poisoning) -> tuple[Example, ...]:
     """Return the first poisoned samples, beside what they were."""
     index = poisoning.mask.nonzero().flatten()[:EXAMPLES]
@@ -73,24 +80,18 @@ def keep_poisoning(folder: Path, poisoning: Poisoning) -> None:
     }
     if poisoning.data.sources is not None:
         arrays["source_ids"] = poisoning.data.sources.numpy()
-    target = folder / "files"
-    target.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(target / "poisoning.npz", **arrays)
+    np.savez_compressed(files_of(folder) / "poisoning.npz", **arrays)
 
 
 def keep_indices(folder: Path, kept: Tensor) -> None:
     """Write the positions of the samples that a detector kept as `files/kept_indices.npy`."""
-    target = folder / "files"
-    target.mkdir(parents=True, exist_ok=True)
-    np.save(target / "kept_indices.npy", kept.nonzero().flatten().numpy())
+    np.save(files_of(folder) / "kept_indices.npy", kept.nonzero().flatten().numpy())
 
 
 def keep_scores(folder: Path, found: Detection) -> None:
     """Write what a detector gave every training sample, in their order, as `files/scores.npz`."""
-    target = folder / "files"
-    target.mkdir(parents=True, exist_ok=True)
     scores, flagged = found.scores.numpy().astype(np.float32), found.flagged.numpy()
-    np.savez_compressed(target / SCORES, scores=scores, flagged=flagged)
+    np.savez_compressed(files_of(folder) / SCORES, scores=scores, flagged=flagged)
 
 
 def _example(dataset: Dataset, poisoning: Poisoning, index: int, score: float | None) -> Example:

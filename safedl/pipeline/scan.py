@@ -19,6 +19,7 @@ from safedl.data.usercode import find
 from safedl.defenses.contract import Scenario
 from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
+from safedl.pipeline.picture import files_of
 from safedl.review import IMAGES, Suspect, write_suspects
 from safedl.scan.examine import NOISE, TRAIT, Examination, examine, probe
 from safedl.scan.inspect import Inspection, inspect, reconstruct
@@ -115,12 +116,10 @@ def rank(found: Examination, proposed: Tensor, dataset: Dataset) -> tuple[Suspec
 
 def keep(folder: Path, scanned: Scanned, dataset: Dataset) -> None:
     """Write the ranked suspects, their images, and every detector's scores of all samples."""
-    files = folder / "files"
-    files.mkdir(parents=True, exist_ok=True)
     order = torch.tensor([s.index for s in scanned.suspects], dtype=torch.int64)
     np.save(folder / IMAGES, dataset.train.images[order].numpy())
     scores: dict[str, Any] = {opinion.detector: opinion.scores.numpy() for opinion in scanned.examination.opinions}
-    np.savez_compressed(files / "scores.npz", **scores)
+    np.savez_compressed(files_of(folder) / "scores.npz", **scores)
     write_suspects(folder, scanned.suspects)
 
 

@@ -313,10 +313,9 @@ class _Execution:
         return time.perf_counter() - start + bench.spared
 
     def _keep_model(self, model: Classifier) -> None:
-        folder = self.job.folder / "files"
-        folder.mkdir(parents=True, exist_ok=True)
+        path = picture.files_of(self.job.folder) / "model.pt"
         # Copies: the model itself stays on its device, for what is still to be measured.
-        torch.save({name: value.cpu() for name, value in model.state_dict().items()}, folder / "model.pt")
+        torch.save({name: value.cpu() for name, value in model.state_dict().items()}, path)
 
     def _outcome(
         self, model: Classifier, values: dict[str, float], seconds: float, details: Mapping[str, Any], **rest: Any
