@@ -75,12 +75,12 @@ class _Execution:
         }
         return reports.write(self.job.folder, kinds[self.stage.kind]())
 
-    # --- the four kinds of stage
+    # --- the kinds of stage
 
     def _baseline(self) -> Outcome:
         start = time.perf_counter()
         model = self.own.fit(self.dataset.train)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = metrics.evaluate(model, self.dataset.test, None, self.own, self.dataset.classes)
         self._keep_model(model)
         details = {
@@ -99,7 +99,7 @@ class _Execution:
         start = time.perf_counter()
         poisoning = self._poisoning(self.own, clean)
         model = self.own.fit(poisoning.data)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
         assert self.job.parent is not None and self.stage.attack is not None
         measure = catalog.attack(self.stage.attack).measure
@@ -133,7 +133,7 @@ class _Execution:
         result = self._defend(poisoning.data, attacked)
         if isinstance(result, Detection):
             return self._removal(result, poisoning, start)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         if isinstance(result, Findings):
             values = metrics.evaluate(attacked, self.dataset.test, poisoning, self.own, self.dataset.classes)
             histograms = {name: v.numpy() for name, v in result.histograms.items()}
@@ -146,7 +146,7 @@ class _Execution:
 
     def _removal(self, found: Detection, poisoning: Poisoning, start: float) -> Outcome:
         model = self._retrain(poisoning, found.flagged)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
         values |= metrics.detection_metrics(found.scores, found.flagged, poisoning.mask)
         self._keep_model(model)
@@ -170,7 +170,7 @@ class _Execution:
         model = self._clean_model()
         start = time.perf_counter()
         made = evasion.assault_clean(self._trial(self.own), model)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = evasion.measure(model, made, self.dataset.test, self.own, self.dataset.classes)
         facts = evasion.facts(made)
         seen = effect("adversarial", self.job.parent["metrics"], {**values, **facts})
@@ -182,7 +182,7 @@ class _Execution:
         undefended = evasion.assault_clean(self._trial(self.shared), clean)
         start = time.perf_counter()
         result = self._defend(self.dataset.train, clean)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         assert isinstance(result, Trained | Guard)
         model = result.model if isinstance(result, Trained) else result
         trial = self._trial(self.own)
@@ -235,7 +235,7 @@ class _Execution:
             count = int(self.job.after["metrics"]["removed"])
             flagged[torch.randperm(len(flagged), generator=rng)[:count]] = True
         model = self._retrain(poisoning, flagged)
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = metrics.evaluate(model, self.dataset.test, poisoning, self.own, self.dataset.classes)
         values |= metrics.detection_metrics(flagged.float(), flagged, poisoning.mask)
         values.pop("auroc", None)  # a bound removes, it does not rank
@@ -249,7 +249,7 @@ class _Execution:
         settings = ScanSettings.model_validate(dict(self.stage.params))
         found = scan.scan(self.dataset, self.own, settings, self.lab.folders)
         self.lab.check_suspect_weights()
-        seconds = self._cost(self.own, start)
+        seconds = self._cost(start)
         values = {}
         if len(self.dataset.test):
             values = metrics.evaluate(found.model, self.dataset.test, None, self.own, self.dataset.classes)
@@ -309,8 +309,8 @@ class _Execution:
         code = self.lab.model_code(self.stage.seed)
         return {"model_code": code} if code else {}
 
-    def _cost(self, bench: Workbench, start: float) -> float:
-        return time.perf_counter() - start + bench.spared
+    def _cost(self, start: float) -> float:
+        return time.perf_counter() - start + self.own.spared
 
     def _keep_model(self, model: Classifier) -> None:
         path = picture.files_of(self.job.folder) / "model.pt"
