@@ -81,9 +81,7 @@ def stamped(data: ImageSet, positions: Tensor, inside: Tensor, rate: float) -> T
     images. Those of the group that are none were taken along by mistake.
     """
     images = data.images[positions]
-    others = torch.ones(len(data), dtype=torch.bool)
-    others[positions] = False
-    group, rest = images[inside][:SAMPLE], data.images[_spread(others)]
+    group, rest = images[inside][:SAMPLE], _other_images(data, positions)
     values = group.median(dim=0).values
     peculiar = (_equal(group, values).mean(0) >= HALF) & (_equal(rest, values).mean(0) <= RARE)
     if int(peculiar.sum()) < FEWEST:
@@ -98,9 +96,11 @@ def _equal(images: Tensor, values: Tensor) -> Tensor:
     return ((images.short() - values.short()).abs() <= SAME).float()
 
 
-def _spread(chosen: Tensor) -> Tensor:
-    """Return at most about `SAMPLE` positions, evenly spread over those that are chosen (bool [N])."""
-    return chosen.nonzero().flatten()[:: max(1, int(chosen.sum()) // SAMPLE)]
+def _other_images(data: ImageSet, positions: Tensor) -> Tensor:
+    """Return about `SAMPLE` images, fewer than twice as many, evenly spread over those not at `positions`."""
+    others = torch.ones(len(data), dtype=torch.bool)
+    others[positions] = False
+    return data.images[others.nonzero().flatten()[:: max(1, int(others.sum()) // SAMPLE)]]
 
 
 def carriers(data: ImageSet, positions: Tensor, inside: Tensor, means: Tensor, trait: Tensor, rate: float) -> Tensor:
@@ -110,7 +110,5 @@ def carriers(data: ImageSet, positions: Tensor, inside: Tensor, means: Tensor, t
     has, and more than all but the share `rate` of other classes' images.
     """
     carried = amounts(data.images[positions], means, trait)
-    others = torch.ones(len(data), dtype=torch.bool)
-    others[positions] = False
-    usual = amounts(data.images[_spread(others)], means, trait)
+    usual = amounts(_other_images(data, positions), means, trait)
     return carried > max(HALF * float(carried[inside].median()), float(usual.quantile(1 - rate)))
