@@ -52,8 +52,7 @@ def seed_dropout(net: nn.Module, seed: int) -> None:
             if module not in made:
                 own_seed = seed * 10_007 + len(made)
                 made[module] = SeededDropout(float(module.p), own_seed, _KINDS[type(module)]).train(module.training)
-            parent, _, last = name.rpartition(".")
-            setattr(net.get_submodule(parent), last, made[module])
+            net.set_submodule(name, made[module])
 
 
 def restore_dropout(net: nn.Module, given: nn.Module) -> None:
@@ -64,5 +63,4 @@ def restore_dropout(net: nn.Module, given: nn.Module) -> None:
         if isinstance(module, SeededDropout) and name and type(own.get(name)) in _KINDS:
             if module not in made:
                 made[module] = copy.deepcopy(own[name]).train(module.training)
-            parent, _, last = name.rpartition(".")
-            setattr(net.get_submodule(parent), last, made[module])
+            net.set_submodule(name, made[module])
