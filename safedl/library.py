@@ -22,7 +22,7 @@ from safedl.data.imageset import ImageSet
 from safedl.defenses import load
 from safedl.defenses.contract import Detection, Repaired, Scenario
 from safedl.errors import UsageError, in_a_line
-from safedl.models.build import check_gradient, initialise, prepare
+from safedl.models.build import check_gradient, initialise, prepare, uncompiled
 from safedl.models.classifier import Classifier
 from safedl.models.dropout import restore_dropout
 from safedl.profile.problems import Problem, quoted, validate
@@ -62,7 +62,7 @@ def poison(
     if spec.needs_clean_model:
         if model is None:
             raise UsageError(f"poison: {spec.name} needs a model trained on these images: give it as model=")
-        clean = _classifier(_uncompiled(model), data, num_classes, mean, std, seed, "poison")
+        clean = _classifier(uncompiled(model), data, num_classes, mean, std, seed, "poison")
     rng = torch.Generator().manual_seed(seed)
     return load_poison(spec)(data, checked, AttackContext(rng, num_classes, place, clean))
 
@@ -137,7 +137,7 @@ def repair(
         able = ", ".join(d.name for d in catalog.DEFENSES.values() if d.kind == "repair")
         raise UsageError(f"repair: {spec.name} does not mend a model; those that do: {able}")
     seed, place = _seed(seed, "repair"), _device(device, "repair")
-    module = _uncompiled(module)
+    module = uncompiled(module)
     if not isinstance(training, Mapping | None):
         raise UsageError(f'repair: training is {quoted(training)}; give a mapping as in a profile, {{"epochs": 20}}')
     if fresh is not None and not callable(fresh):
@@ -285,11 +285,6 @@ def _classifier(
         raise UsageError(f"{where}: the module gives {found} for two images, and the labels have {num_classes} classes")
     check_gradient(logits, f"{where}: the module")
     return model
-
-
-def _uncompiled(module: nn.Module) -> nn.Module:
-    """Return what `torch.compile` was given: its graphs pass hooks by."""
-    return getattr(module, "_orig_mod", module)
 
 
 def _as_given(net: nn.Module, module: nn.Module) -> None:

@@ -6,7 +6,7 @@ import copy
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -170,7 +170,7 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
     count = len(dataset.classes)
     announced = {"num_classes": count, "input_shape": dataset.shape}
     made = call(path, "get_model", settings.params, announced, progress)
-    net = getattr(made, "_orig_mod", made)  # of torch.compile, whose graphs pass hooks by
+    net = uncompiled(made)
     if not isinstance(net, nn.Module):
         raise UsageError(f"get_model() of {path} returned {type(net).__name__}, not a torch.nn.Module")
     net = net.to("cpu")
@@ -201,6 +201,11 @@ def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, 
         )
     check_gradient(second, f"the model of {path}")
     return net
+
+
+def uncompiled(net: Any) -> Any:
+    """Return what `torch.compile` was given, whose graphs pass hooks by; anything else as it is."""
+    return getattr(net, "_orig_mod", net)
 
 
 def check_gradient(logits: Tensor, what: str) -> None:
