@@ -12,12 +12,11 @@ from safedl.errors import UsageError
 
 _LINF = "Largest change of a pixel, in [0, 1]."
 _L2 = "Largest L2 distance from the image, pixels in [0, 1]; null: as far as it takes."
+_MAX_SAMPLES = "Attack at most this many test images, drawn by seed; null: all of them."
 
 
 class _EvasionParams(Params):
-    max_samples: int | None = Field(
-        None, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(None, ge=1, description=_MAX_SAMPLES)
 
 
 class FgsmParams(_EvasionParams):
@@ -44,9 +43,7 @@ class CwParams(_EvasionParams):
     max_iterations: int = Field(300, ge=1, le=100_000, description="Steps for each weight.")
     binary_search_steps: int = Field(3, ge=1, le=50, description="Weights tried.")
     epsilon: float | None = Field(None, ge=0, description=_L2)
-    max_samples: int | None = Field(
-        1000, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(1000, ge=1, description=_MAX_SAMPLES)
 
 
 class DeepfoolParams(_EvasionParams):
@@ -55,9 +52,7 @@ class DeepfoolParams(_EvasionParams):
     max_iter: int = Field(50, ge=1, le=10_000, description="Steps.")
     overshoot: float = Field(0.02, ge=0, le=10, description="How far past the boundary to go, as a share of the way.")
     epsilon: float | None = Field(None, ge=0, description=_L2)
-    max_samples: int | None = Field(
-        1000, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(1000, ge=1, description=_MAX_SAMPLES)
 
 
 class NesParams(_EvasionParams):
@@ -68,9 +63,7 @@ class NesParams(_EvasionParams):
     learning_rate: float = Field(0.02, gt=0, le=1, description="Size of a step.")
     num_queries: int = Field(500, ge=3, le=1_000_000, description="Most questions per image.")
     batch_size: int = Field(30, ge=2, le=10_000, description="Questions per step; odd numbers are rounded down.")
-    max_samples: int | None = Field(
-        500, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(500, ge=1, description=_MAX_SAMPLES)
 
 
 class SpsaParams(_EvasionParams):
@@ -81,9 +74,7 @@ class SpsaParams(_EvasionParams):
     learning_rate: float = Field(0.01, gt=0, le=1, description="Learning rate of Adam.")
     num_steps: int = Field(150, ge=1, le=100_000, description="Steps.")
     batch_size: int = Field(32, ge=2, le=10_000, description="Questions per step; odd numbers are rounded down.")
-    max_samples: int | None = Field(
-        500, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(500, ge=1, description=_MAX_SAMPLES)
 
 
 class SquareParams(_EvasionParams):
@@ -92,9 +83,7 @@ class SquareParams(_EvasionParams):
     epsilon: float = Field(0.05, ge=0, le=1, description=_LINF)
     num_queries: int = Field(1000, ge=1, le=1_000_000, description="Most questions per image.")
     p_init: float = Field(0.8, gt=0, le=1, description="Share of the image that the first squares cover.")
-    max_samples: int | None = Field(
-        500, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(500, ge=1, description=_MAX_SAMPLES)
 
 
 class HopskipjumpParams(_EvasionParams):
@@ -104,9 +93,7 @@ class HopskipjumpParams(_EvasionParams):
     initial_evals: int = Field(50, ge=2, le=10_000, description="Questions for the first estimate of the normal.")
     max_evals: int = Field(1000, ge=2, le=100_000, description="Most questions for one estimate of the normal.")
     epsilon: float | None = Field(2.0, ge=0, description=_L2)
-    max_samples: int | None = Field(
-        200, ge=1, description="Attack at most this many test images, drawn by seed; null: all of them."
-    )
+    max_samples: int | None = Field(200, ge=1, description=_MAX_SAMPLES)
 
 
 def _substitute(value: dict[str, Any]) -> dict[str, Any]:
