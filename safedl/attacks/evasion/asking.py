@@ -17,6 +17,11 @@ Draw = Callable[[tuple[int, ...]], Tensor]
 """Returns random directions of a shape, on the CPU."""
 
 
+def random_signs(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    """Return -1 or 1, each as likely, in `shape`, float32 on the CPU."""
+    return torch.randint(0, 2, shape, generator=rng, dtype=torch.float32) * 2 - 1
+
+
 @torch.no_grad()
 def scores(model: Classifier, points: Tensor) -> Tensor:
     """Return the model's scores [N, K] for points [N, C, H, W]."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from safedl.attacks.contract import EvasionContext, Perturbation
 from safedl.attacks.evasion.adam import Adam
-from safedl.attacks.evasion.asking import estimate_gradient, scores
+from safedl.attacks.evasion.asking import estimate_gradient, random_signs, scores
 from safedl.attacks.evasion.gradient import project_linf
 from safedl.catalog.attacks.evasion import SpsaParams
 from safedl.models.classifier import Classifier
@@ -25,11 +27,7 @@ def perturb(
     made = images.clone()
     queries = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     active = torch.arange(len(images), device=images.device)
-    adam = Adam(images)
-
-    def draw(shape: tuple[int, ...]) -> Tensor:
-        return torch.randint(0, 2, shape, generator=context.rng, dtype=torch.float32) * 2 - 1
-
+    adam, draw = Adam(images), partial(random_signs, rng=context.rng)
     for step in range(params.num_steps):
         here = made[active]
         gradient = estimate_gradient(model, here, labels[active], params.delta, pairs, draw)

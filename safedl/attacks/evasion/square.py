@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from safedl.attacks.contract import EvasionContext, Perturbation
-from safedl.attacks.evasion.asking import scores
+from safedl.attacks.evasion.asking import random_signs, scores
 from safedl.attacks.evasion.gradient import margin, per_image, project_linf
 from safedl.catalog.attacks.evasion import SquareParams
 from safedl.models.classifier import Classifier
@@ -27,7 +27,7 @@ def perturb(
     """
     rng, device = context.rng, images.device
     count, channels, height, width = images.shape
-    stripes = _signs((count, channels, 1, width), rng).to(device)
+    stripes = random_signs((count, channels, 1, width), rng).to(device)
     made = project_linf(images + params.epsilon * stripes, images, params.epsilon)
     lead = margin(scores(model, made), labels)
     queries = torch.ones(count, dtype=torch.int64, device=device)
@@ -37,7 +37,7 @@ def perturb(
             break
         side = square_side(step / params.num_queries, params.p_init, height, width)
         square = _squares(len(active), side, height, width, rng).to(device)
-        colour = _signs((len(active), channels, 1, 1), rng).to(device)
+        colour = random_signs((len(active), channels, 1, 1), rng).to(device)
         original, before = images[active], made[active]
         after = project_linf(original + params.epsilon * colour, original, params.epsilon).where(square, before)
         new = margin(scores(model, after), labels[active])
@@ -54,10 +54,6 @@ def square_side(done: float, share: float, height: int, width: int) -> int:
     """Return the squares' side after `done`, 0 to 1, of the questions, if the first cover `share` of the image."""
     share /= 2 ** sum(10_000 * done > halving for halving in HALVINGS)
     return max(1, min(round(math.sqrt(share * height * width)), min(height, width) - 1))
-
-
-def _signs(shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, shape, generator=rng, dtype=torch.float32) * 2 - 1
 
 
 def _squares(count: int, side: int, height: int, width: int, rng: torch.Generator) -> Tensor:
