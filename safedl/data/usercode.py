@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from safedl.cache import file_digest
 from safedl.data.draws import LOCK, seeded
 from safedl.errors import UsageError, in_a_line
 from safedl.progress import Progress
@@ -178,7 +179,7 @@ def _put_aside(neighbours: Mapping[str, ModuleType]) -> None:
 
 def _file_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return file_digest(path)
     except OSError:
         return ""  # gone since
 
