@@ -15,12 +15,9 @@ from safedl.reports.scanned import render_scan
 
 Document = Mapping[str, Any]
 
-_BOUNDS = {
-    PERFECT: (
-        "Perfect removal",
-        "Exactly the poisoned samples are removed: what a detector without fault would reach.",
-    ),
-    RANDOM: ("Random removal", "As many samples as the detector took are removed at random: what chance would reach."),
+_ABOUT_BOUNDS = {
+    PERFECT: "Exactly the poisoned samples are removed: what a detector without fault would reach.",
+    RANDOM: "As many samples as the detector took are removed at random: what chance would reach.",
 }
 UNTRUSTED = "not used here: it was switched off, or a class has too few trusted images"
 
@@ -58,8 +55,7 @@ def _title(document: Document) -> Markup:
         return Markup(f"Baseline: {escape(document['model'])} on {escape(document['dataset'])}")
     if document["kind"] == "attack":
         return Markup(f"{attack_title} on {escape(document['dataset'])}")
-    bound = _BOUNDS.get(document["defense"])
-    name = bound[0] if bound else defense.title if defense else document["defense"]
+    name = defense.title if defense else tables.BOUNDS.get(document["defense"], document["defense"])
     return Markup(f"{escape(name)} against {attack_title}")
 
 
@@ -68,8 +64,8 @@ def _about(document: Document) -> Markup:
     attack, defense = _specs(document)
     if document["kind"] == "baseline":
         return Markup("The clean model: trained on clean data, and what everything else is compared with.")
-    if document["defense"] in _BOUNDS:
-        return escape(_BOUNDS[document["defense"]][1])
+    if document["defense"] in _ABOUT_BOUNDS:
+        return escape(_ABOUT_BOUNDS[document["defense"]])
     spec = attack if document["kind"] == "attack" else defense
     if spec is None:
         return Markup("")
