@@ -100,9 +100,9 @@ class Draft:
         keys = dict.fromkeys((*self._saved, *self.document))
         sections = {k: self.document.get(k) for k in keys if self.document.get(k) != self._saved.get(k)}
         try:
-            self._own()
+            own = self.own()
             self._remember()
-            update(self.path, sections)
+            update(own, sections)
         except SafedlError:
             self.document, self._undone = before, undone  # the screen must not show what is not in the file
             self._check()
@@ -141,7 +141,10 @@ class Draft:
 
     def own(self) -> Path:
         """Return the workspace's own file of this profile, copying a shipped one first."""
-        self._own()
+        if self.shipped:
+            copy = self.workspace.root / "profiles" / f"{self.name}.yaml"
+            store(copy, self.text)
+            self.path, self._stamp = copy, _stamp(copy)
         return self.path
 
     def diff(self) -> list[str]:
@@ -163,12 +166,6 @@ class Draft:
             self.profile = check(self.document, self.path)
         except ProfileError as error:
             self.problems = error.problems
-
-    def _own(self) -> None:
-        if self.shipped:
-            copy = self.workspace.root / "profiles" / f"{self.name}.yaml"
-            store(copy, self.text)
-            self.path, self._stamp = copy, _stamp(copy)
 
     def _remember(self) -> None:
         if not self._undone:
