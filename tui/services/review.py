@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def findings(result: Mapping[str, Any]) -> Findings:
         classes=classes,
     )
     targets = tuple(found.class_name(t) for t in _list(details.get("target_classes")) if isinstance(t, int))
-    return Findings(**{**vars(found), "targets": targets})
+    return replace(found, targets=targets)
 
 
 def _list(value: object) -> list[Any]:
