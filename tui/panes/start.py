@@ -72,7 +72,7 @@ class StartMixin(Pane):
         dialog = Dialog(f"Cancel {what}?", "Nothing has run yet.", (Choice("x", "cancel it", "yes"),), safe="leave it")
         self.frame.push_screen(dialog, chosen)
 
-    def start_profile(self, name: str, path: Path, arguments: tuple[str, ...] = ()) -> None:
+    def start_profile(self, name: str, path: Path) -> None:
         """Start a driver for a profile, follow it, and let the other panes show that profile too."""
         if self.starting:
             self.frame.say(f"{self.starting}; one at a time")
@@ -85,7 +85,7 @@ class StartMixin(Pane):
                 drafts.choose(self.frame, name)
         self.starting = f"starting {name} …"
         self.frame.say(f"starting {name}: loading takes some seconds")
-        self._launch(lambda: self.frame.workspace.start(path, arguments), f"start {name}")
+        self._launch(lambda: self.frame.workspace.start(path), f"start {name}")
 
     def action_start(self) -> None:
         """Pick a profile and run it."""
