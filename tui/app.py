@@ -55,8 +55,6 @@ class SafedlApp(App[None]):
 
     TITLE = "safedl"
     CSS_PATH = "app.tcss"
-    ENABLE_COMMAND_PALETTE = True
-    COMMAND_PALETTE_BINDING = "ctrl+p"
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(p.key, f"go({p.name!r})", f"Go to {p.title}", show=False) for p in PANES),
         Binding("colon", "command_palette", "Commands", show=False, key_display=":"),
