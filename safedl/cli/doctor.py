@@ -21,6 +21,7 @@ def doctor(
 
     from safedl.data.builtin import data_folder
     from safedl.pipeline.driver import versions
+    from safedl.pipeline.lab import count_cores
     from safedl.training.precision import resolve
 
     workspace: Workspace = context.obj
@@ -30,7 +31,7 @@ def doctor(
     facts = {
         **versions(),
         "sqlite": sqlite3.sqlite_version,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": count_cores(),
         "gpus": ", ".join(gpus) or "none",
         "training precision": resolve("auto", device),
         "workspace": str(workspace.root),

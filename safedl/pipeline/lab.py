@@ -211,6 +211,11 @@ def choose_devices(device: str) -> tuple[torch.device, ...]:
     return (torch.device("cuda", chosen.index or 0) if chosen.type == "cuda" else chosen,)
 
 
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def share_cores(workers: int | None, devices: Sequence[torch.device]) -> tuple[int, int]:
     """Return the number of workers and the intra-op threads of each.
 
@@ -218,7 +223,7 @@ def share_cores(workers: int | None, devices: Sequence[torch.device]) -> tuple[i
     per GPU, or per core up to four: small models gain more from a second stage than from a second thread, and one
     thread per stage is not slowed down by a busy neighbour.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = count_cores()
     on_gpu = devices[0].type == "cuda"
     if workers is None:
         workers = len(devices) if on_gpu else min(cores, 4)
