@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -65,8 +66,8 @@ def run(
         note(f"running; follow it: safedl runs logs -f {uid}   stop it: safedl runs cancel {uid}")
         return
     outlive_terminal()
-    request = _request(path, attack, defense, seeds, workers, device, not no_cache, stall, experiment)
-    _drive(workspace, request, json)
+    request = _request(path, attack, defense, seeds, workers, device)
+    _drive(workspace, replace(request, use_cache=not no_cache, stall=stall, experiment=experiment), json)
 
 
 def resume(
@@ -99,7 +100,7 @@ def plan(
     workspace: Workspace = context.obj
     path = workspace.find_profile(profile)
     with data_only(), Preparation() as preparation:
-        request = _request(path, attack, defense, seeds, workers, device, True, 1800, None)
+        request = _request(path, attack, defense, seeds, workers, device)
         prepared = prepare(workspace, request, preparation)
     rows = [
         {
@@ -141,15 +142,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def _request(
     path: Path, attacks: list[str] | None, defenses: list[str] | None, seeds: str | None, workers: int | None,
-    device: str, use_cache: bool, stall: float, experiment: str | None,
+    device: str,
 ) -> Request:  # fmt: skip
     from safedl.pipeline.driver import Request
     from safedl.profile.load import load
 
     return Request(
         profile=load(path), attacks=tuple(attacks or ()), defenses=tuple(defenses or ()),
-        seeds=parse_seeds(seeds) if seeds else None, workers=workers, device=device, use_cache=use_cache,
-        stall=stall, experiment=experiment,
+        seeds=parse_seeds(seeds) if seeds else None, workers=workers, device=device,
     )  # fmt: skip
 
 
