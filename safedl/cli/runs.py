@@ -101,9 +101,9 @@ def show(
         )
         return
     facts = {**record, **_state(row), "folder": str(folder)}
-    params, versions = facts.pop("params"), facts.pop("versions")
+    params = {**facts.pop("params"), **{f"version.{k}": v for k, v in facts.pop("versions").items()}}
     print_rows([{"what": k, "is": str(v)} for k, v in facts.items() if v is not None])
-    print_rows([{"parameter": k, "value": str(v)} for k, v in {**params, **_prefixed("version", versions)}.items()])
+    print_rows([{"parameter": k, "value": str(v)} for k, v in params.items()])
     print_rows([{"metric": k, "value": v} for k, v in row.metrics.items()])
     print_rows([{"at": line.at, "message": line.message} for line in log])
     print_rows([{"file": name} for name in files])
@@ -242,7 +242,3 @@ def _line(row: RunRow) -> dict[str, Any]:
         "defense": record.defense, "seed": record.seed, "status": row.status,
     }  # fmt: skip
     return {**facts, **{name: row.metrics.get(name) for name in SHOWN_METRICS}, "error": row.error}
-
-
-def _prefixed(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}.{key}": value for key, value in values.items()}
