@@ -40,7 +40,7 @@ def final_report(
 ) -> Markup:
     """Return `final_report.md`. `system`: what was tested (data set, model, training, versions), shown as it is."""
     shown = pictures or Pictures()
-    risks = ranked(tuple(o.risk for o in facts.outcomes))
+    risks = ranked(o.risk for o in facts.outcomes)
     return blocks(
         f"# Final report: {escape(facts.profile)}",
         Markup(f"**{decision.verdict}**"),

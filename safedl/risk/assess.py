@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -179,7 +179,7 @@ def assess(attack: MeasuredAttack, baseline: Metrics, threat_model: Mapping[str,
     )
 
 
-def ranked(assessments: tuple[RiskAssessment, ...]) -> tuple[RiskAssessment, ...]:
+def ranked(assessments: Iterable[RiskAssessment]) -> tuple[RiskAssessment, ...]:
     """Return the assessments, attacks that worked first, the highest risk first, then by name."""
     return tuple(sorted(assessments, key=lambda a: (not a.effective, -a.risk_score, a.attack)))
 

@@ -40,7 +40,7 @@ def risk_analysis(assessments: Sequence[RiskAssessment], advice: Mapping[str, Ad
             "measured_without_help": [_recommendation(r) for r in _advice(advice, a).unhelpful],
             "runs": list(a.runs),
         }
-        for a in ranked(tuple(assessments))
+        for a in ranked(assessments)
     }
 
 
@@ -50,7 +50,7 @@ def profile_section(assessments: Sequence[RiskAssessment], advice: Mapping[str, 
     `summary: {attack: {probability, risk_score, severity, visibility}}`, `recommendations: {attack: [defense, ...]}`;
     an attack that did not work has a summary and no recommendation.
     """
-    ordered = ranked(tuple(assessments))
+    ordered = ranked(assessments)
     return {
         "recommendations": {
             a.attack: [r.defense for r in advice[a.attack].recommended]
@@ -78,7 +78,7 @@ def risk_report(
     picture: str | None = None,
 ) -> Markup:
     """Return `risk_report.md`: matrix, ranking, why, recommendations, history. `picture`: path of a plotted matrix."""
-    ordered = ranked(tuple(assessments))
+    ordered = ranked(assessments)
     return blocks(
         f"# Risk analysis of {escape(profile)}",
         section("Risk matrix", risk_matrix(ordered), image("Risk matrix", picture) if picture else ""),
