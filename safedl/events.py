@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,9 +72,9 @@ def is_torn(path: Path) -> bool:
         return False
 
 
-def read(path: Path) -> Iterator[Event]:
-    """Yield the events of a file; a missing file has none, a torn last line is left out."""
-    yield from read_from(path, 0)[0]
+def read(path: Path) -> list[Event]:
+    """Return the events of a file; a missing file has none, a torn last line is left out."""
+    return read_from(path, 0)[0]
 
 
 def read_from(path: Path, offset: int) -> tuple[list[Event], int]:

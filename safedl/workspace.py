@@ -218,7 +218,7 @@ class Workspace:
 
     def events(self, uid: str) -> list[Event]:
         """Return what has been said about an experiment or run so far."""
-        return events.read_from(self._events_file(uid), 0)[0]
+        return events.read(self._events_file(uid))
 
     def follow(self, uid: str, interval: float = 0.3) -> Iterator[Event]:
         """Yield what is said about an experiment or run, until the run has ended or the driver is gone.

@@ -86,7 +86,7 @@ def _interrupt(db: Path, results: Path, experiment: str) -> list[str]:
     recorder = Recorder(db)
     try:
         for row in _still_open(db, experiment):
-            told = list(events.read(results / "runs" / row.record.uid / "events.jsonl"))
+            told = events.read(results / "runs" / row.record.uid / "events.jsonl")
             with suppress(KeyError, TypeError, ValueError, AttributeError):  # a damaged file ends no run
                 recorder.apply(told)
         left = [row.record.uid for row in _still_open(db, experiment)]
