@@ -35,11 +35,9 @@ def predict(
 
 
 @torch.no_grad()
-def features(
-    model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT, phase: str = "features"
-) -> Tensor:
+def features(model: Classifier, images: Tensor, device: torch.device, progress: Progress = SILENT) -> Tensor:
     """Return penultimate features float32 [N, D] on the CPU for uint8 images [N, C, H, W]."""
-    return _by_batch(model, lambda batch: model.with_features(batch)[0], images, device, progress, phase)
+    return _by_batch(model, lambda batch: model.with_features(batch)[0], images, device, progress, "features")
 
 
 def _by_batch(
