@@ -11,12 +11,12 @@ from safedl.catalog.attacks import poisoning as poisoning_attacks
 from safedl.catalog.defenses import backdoor as backdoor_defenses
 from safedl.catalog.defenses import evasion as evasion_defenses
 from safedl.catalog.defenses import poisoning as poisoning_defenses
-from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseSpec, Params, parameter_table
+from safedl.catalog.spec import CATEGORY_ALIASES, AttackSpec, Category, DefenseSpec, Measure, Params, parameter_table
 from safedl.errors import UsageError, nearest
 
 __all__ = [
     "ATTACKS", "ATTACK_NAMES", "CATEGORIES", "DEFENSES", "PLANNED_ATTACKS", "PLANNED_DEFENSES", "AttackSpec",
-    "Category", "DefenseSpec", "Params", "attack", "category", "defense", "defenses_for", "parameter_table",
+    "Category", "DefenseSpec", "Measure", "Params", "attack", "category", "defense", "defenses_for", "parameter_table",
 ]  # fmt: skip
 
 CATEGORIES: tuple[Category, ...] = ("data_poisoning", "backdoor", "evasion", "privacy")

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 Category = Literal["data_poisoning", "backdoor", "evasion", "privacy"]
+Measure = Literal["accuracy", "asr", "adversarial", "privacy"]
+"""What shows that an attack worked: a fall in accuracy, ASR, accuracy on adversarial images, or an audit."""
 DefenseKind = Literal["detect", "train", "repair", "diagnose", "guard"]
 Variant = Literal["paper", "literal"]
 
@@ -60,8 +62,7 @@ class AttackSpec:
     summary: str
     paper: str
     params: type[Params]
-    measure: Literal["accuracy", "asr", "adversarial", "privacy"]
-    """What shows that it worked: a fall in accuracy, ASR, accuracy on adversarial images, or an audit."""
+    measure: Measure
     needs_clean_model: bool = False
     access: Literal["", "gradient", "score", "decision", "transfer"] = ""
     """Evasion: what the attacker gets from the model: gradients, scores, decisions, or nothing before the end."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safedl.catalog import Category
+from safedl.catalog import Category, Measure
 from safedl.catalog.datasets import DATASETS
 from safedl.catalog.defense_tags import recommended
 from safedl.conclusions import notes
@@ -35,7 +35,7 @@ from safedl.profile.choices import planned_attacks
 from safedl.profile.schema import Profile
 from safedl.risk.assess import MeasuredAttack, RiskAssessment, assess, worst
 from safedl.risk.documents import RiskPoint
-from safedl.risk.effect import Measure, Metrics, guesses, measure_of, number
+from safedl.risk.effect import Metrics, guesses, measure_of, number
 from safedl.risk.recommend import Advice, Evidence, recommend
 from safedl.store import connect, queries
 from safedl.store.queries import ExperimentRow

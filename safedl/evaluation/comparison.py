@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from safedl.catalog import Category
+from safedl.catalog import Category, Measure
 from safedl.evaluation.statistics import Estimate, estimate, pareto, tied
-from safedl.risk.effect import Measure, Metrics, effect, measure_of
+from safedl.risk.effect import Metrics, effect, measure_of
 
 NONE = "none"
 """What the row of the undefended model is called."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from safedl.risk.effect import Measure, Metrics, effect, number
+from safedl.catalog import Measure
+from safedl.risk.effect import Metrics, effect, number
 
 SCORE_VERSION = 2
 """Raised with every change of a formula; stored beside the scores."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from safedl.catalog import Category
-from safedl.risk.effect import Measure, Metrics, accuracy_before, effect, number
+from safedl.catalog import Category, Measure
+from safedl.risk.effect import Metrics, accuracy_before, effect, number
 
 Level = Literal["critical", "high", "medium", "low"]
 Band = Literal["high", "medium", "low"]

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from safedl import catalog
-from safedl.catalog import Category
+from safedl.catalog import Category, Measure
 
 Metrics = Mapping[str, float | None]
 """Final metrics of a run by name, as stored: `clean_accuracy`, `asr`, `clean_accuracy.<class>` ...; None was NaN."""
-
-Measure = Literal["accuracy", "asr", "adversarial", "privacy"]
 
 JUDGED_BY = (
     "clean_accuracy", "asr", "adversarial_accuracy", "sampled_accuracy", "test_images", "target_rate_clean_model",

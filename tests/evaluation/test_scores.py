@@ -7,9 +7,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from safedl.catalog import Measure
 from safedl.evaluation import scores
 from safedl.evaluation.scores import SCORE_VERSION, Scores, final_score, score, undefended
-from safedl.risk.effect import Measure
 
 CLASSES = {f"clean_accuracy.{c}": 0.98 for c in range(10)}
 BASELINE = {"clean_accuracy": 0.98, "seconds": 30.0, "test_images": 1000.0, **CLASSES}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from safedl.catalog import Category
+from safedl.catalog import Category, Measure
 from safedl.risk.assess import (
     MeasuredAttack,
     accuracy_severity,
@@ -20,7 +20,7 @@ from safedl.risk.assess import (
     visibility,
     worst,
 )
-from safedl.risk.effect import Measure, effect, measure_of, noise
+from safedl.risk.effect import effect, measure_of, noise
 
 BASELINE = {"clean_accuracy": 0.98, "test_images": 500.0}
 WHITE_BOX = {"model_access": "white-box", "training_data_source": "external_public"}
