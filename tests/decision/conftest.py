@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -22,8 +21,6 @@ THREATS = {
 PATCHED: Metrics = {"clean_accuracy": 0.975, "asr": 0.99, "robust_accuracy": 0.01, "poison_rate": 0.05, "seconds": 30.0}
 MENDED: Metrics = {"clean_accuracy": 0.97, "asr": 0.02, "robust_accuracy": 0.95, "seconds": 12.0}
 FLIPPED: Metrics = {"clean_accuracy": 0.978, "poison_rate": 0.01, "seconds": 30.0}
-
-MakeFacts = Callable[..., ProfileFacts]
 
 
 def _result(uid: str, kind: str, attack: str, defense: str, metrics: Metrics, before: Metrics) -> Result:

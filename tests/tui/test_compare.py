@@ -19,9 +19,6 @@ from tui.app import SafedlApp
 from tui.panes.compare import ComparePane
 from tui.services import comparison
 
-RUNS = {"static_patch@0": "undefended", "static_patch/activation_clustering@0": "activation_clustering",
-        "static_patch/spectral_signatures@0": "spectral_signatures"}  # fmt: skip
-
 
 @pytest.fixture
 def filled(workspace: Workspace) -> Iterator[Workspace]:
