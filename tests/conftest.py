@@ -13,6 +13,7 @@ from safedl.data.imageset import Dataset
 from safedl.data.load import load
 from safedl.models.build import build
 from safedl.models.classifier import Classifier
+from safedl.progress import Progress
 from safedl.training.workbench import Workbench
 
 RECIPE = TrainingSettings(epochs=12, batch_size=64, learning_rate=2e-3)
@@ -21,6 +22,16 @@ RECIPE = TrainingSettings(epochs=12, batch_size=64, learning_rate=2e-3)
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+class Listening(Progress):
+    """Adds what a computation says to a list."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def log(self, message: str) -> None:
+        self.said.append(message)
 
 
 @functools.cache

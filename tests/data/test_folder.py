@@ -16,7 +16,8 @@ from PIL import Image
 from safedl.data.folder import read_folder
 from safedl.data.imageset import Raw
 from safedl.errors import UsageError
-from safedl.progress import SILENT, Progress
+from safedl.progress import SILENT
+from tests.conftest import Listening
 
 
 def _save(path: Path, colour: int | tuple[int, ...] = 0, size: tuple[int, int] = (8, 6), mode: str = "L") -> None:
@@ -68,11 +69,7 @@ def test_of_two_parts_that_measure_test_counts_and_the_other_is_named(tmp_path: 
             _save(tmp_path / part / name / "x.png", colour)
     said: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
-    raw = read_folder(tmp_path, None, Listening())
+    raw = read_folder(tmp_path, None, Listening(said))
     assert raw.test is not None and raw.test.images.unique().tolist() == [3]
     assert said == [f"passed over in {tmp_path}: val"]
 
@@ -102,11 +99,7 @@ def test_mixed_sizes_are_resized_and_said_so(tmp_path: Path) -> None:
     _save(tmp_path / "cat" / "large.png", 200, (90, 40))
     said: list[str] = []
 
-    class Listener(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
-    assert read_folder(tmp_path, None, Listener()).train.images.shape == (7, 1, 32, 32)
+    assert read_folder(tmp_path, None, Listening(said)).train.images.shape == (7, 1, 32, 32)
     assert "2 sizes are resized to 32x32" in said[0]
     assert _read(tmp_path, (3, 10, 20)).train.images.shape == (7, 1, 10, 20)
 
@@ -116,11 +109,7 @@ def test_large_images_are_resized_unless_asked_for(tmp_path: Path) -> None:
         _save(tmp_path / name / "x.png", 9, (300, 290))
     said: list[str] = []
 
-    class Listener(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
-    assert read_folder(tmp_path, None, Listener()).train.images.shape == (2, 1, 32, 32)
+    assert read_folder(tmp_path, None, Listening(said)).train.images.shape == (2, 1, 32, 32)
     assert said[0].startswith("images of 300x290 pixels are resized to 32x32; ")
     assert _read(tmp_path, (1, 300, 300)).train.images.shape == (2, 1, 300, 300)
 

@@ -19,7 +19,7 @@ from safedl.data.load import load, load_suspects
 from safedl.data.split import by_class, trusted_counts
 from safedl.data.usercode import find
 from safedl.errors import UsageError
-from safedl.progress import Progress
+from tests.conftest import Listening
 
 DIGITS = DatasetSettings(name="digits")
 
@@ -195,12 +195,8 @@ def test_every_image_of_a_suspect_set_is_there_in_its_order(tmp_path: Path, trus
 def test_a_subset_is_for_runs(tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
     path = _write_set(tmp_path / "suspects.npz", ["a", "b"], 10)
-    data = load_suspects(DatasetSettings(path=str(path), subset=2), None, progress=Listening())
+    data = load_suspects(DatasetSettings(path=str(path), subset=2), None, progress=Listening(said))
     assert len(data.train) == 10 and said[:1] == ["dataset.subset is passed over: a scan examines every image"]
 
 
@@ -246,11 +242,7 @@ def test_suspects_cannot_vouch_for_themselves(tmp_path: Path) -> None:
     np.savez(tmp_path / "known.npz", x_train=mixed, y_train=np.array(["a", "b"])[np.arange(len(mixed)) % 2])
     said: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
-    data = load_suspects(DatasetSettings(path=str(path)), str(tmp_path / "known.npz"), progress=Listening())
+    data = load_suspects(DatasetSettings(path=str(path)), str(tmp_path / "known.npz"), progress=Listening(said))
     assert torch.equal(data.trusted.images[:, 0], torch.from_numpy(images + 100))
     assert "3 of 13 trusted images are among the suspects, and are left out" in said
     with pytest.raises(UsageError, match="all trusted images are among the suspects"):
@@ -287,16 +279,12 @@ def test_colour_does_not_fit_grey(tmp_path: Path) -> None:
 def test_copies_on_both_sides_of_the_split_are_counted(tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
-    load(_numbered(tmp_path), 0, progress=Listening())
+    load(_numbered(tmp_path), 0, progress=Listening(said))
     assert not said
     with np.load(tmp_path / "numbered.npz") as arrays:
         images, labels = np.tile(arrays["x_train"], (3, 1, 1)), np.tile(arrays["y_train"], 3)
     np.savez(tmp_path / "tripled.npz", x_train=images, y_train=labels)
-    found = load(DatasetSettings(name="tripled", path=str(tmp_path / "tripled.npz")), 0, progress=Listening())
+    found = load(DatasetSettings(name="tripled", path=str(tmp_path / "tripled.npz")), 0, progress=Listening(said))
     twins = sum(key in _keys(found.train) for key in map(bytes, found.test.images.numpy().reshape(len(found.test), -1)))
     assert twins > len(found.test) / 2
     assert f"{twins} of {len(found.test)} test images are in the training set too: figures may flatter" in said
@@ -305,15 +293,11 @@ def test_copies_on_both_sides_of_the_split_are_counted(tmp_path: Path) -> None:
 def test_that_small_values_of_16_bits_become_black_is_said(tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
     pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
     for number in range(80):
         (tmp_path / str(number % 2)).mkdir(exist_ok=True)
         Image.fromarray(pixels + number).save(tmp_path / str(number % 2) / f"{number}.png")
-    load(DatasetSettings(path=str(tmp_path)), 0, progress=Listening())
+    load(DatasetSettings(path=str(tmp_path)), 0, progress=Listening(said))
     assert any("of one colour throughout" in line and "16-bit values below 256 are black" in line for line in said)
 
 
@@ -329,13 +313,9 @@ def test_that_small_values_of_16_bits_become_black_is_said(tmp_path: Path) -> No
 def test_images_that_are_hard_to_see_are_told(tmp_path: Path, pixels: np.ndarray, said: list[str]) -> None:
     heard: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            heard.append(message)
-
     images = np.tile(pixels.astype(np.uint8), (80, 1, 1))
     np.savez(tmp_path / "dull.npz", x_train=images, y_train=np.arange(80) % 2, x_test=255 - images, y_test=[0, 1] * 40)
-    load(DatasetSettings(path=str(tmp_path / "dull.npz")), 0, progress=Listening())
+    load(DatasetSettings(path=str(tmp_path / "dull.npz")), 0, progress=Listening(heard))
     told = [message for message in heard if "figures may flatter" not in message]
     assert [re.split("[:;]", message)[0] for message in told] == said
 

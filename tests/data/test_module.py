@@ -18,6 +18,7 @@ from safedl.data.module import read_module
 from safedl.data.usercode import call
 from safedl.errors import UsageError
 from safedl.progress import SILENT, Cancelled, Progress
+from tests.conftest import Listening
 
 HEAD = """
 import numpy as np, torch
@@ -194,12 +195,8 @@ def test_parts_that_number_their_classes_alike_may_say_so_differently(tmp_path: 
 def test_running_a_module_is_announced(tmp_path: Path) -> None:
     said: list[str] = []
 
-    class Listener(Progress):
-        def log(self, message: str) -> None:
-            said.append(message)
-
     (tmp_path / "mine.py").write_text(HEAD + "x, y")
-    read_module(tmp_path / "mine.py", None, Listener())
+    read_module(tmp_path / "mine.py", None, Listening(said))
     assert said == ["running mine.py, which the profile names: get_dataset()"]
 
 

@@ -14,7 +14,7 @@ from safedl.defenses.trusted_space import (
     minimum_error_cut,
     scores_by_class,
 )
-from safedl.progress import Progress
+from tests.conftest import Listening
 from tests.defenses.conftest import FeatureScenario, planted
 
 
@@ -94,15 +94,11 @@ def test_what_is_flagged_lies_above_the_quantile_of_trusted_scores() -> None:
 def test_too_few_trusted_images_are_done_without_and_the_log_says_so(count: int, said: list[str]) -> None:
     lines: list[str] = []
 
-    class Listening(Progress):
-        def log(self, message: str) -> None:
-            lines.append(message)
-
     scenario = planted(poison=60).scenario
     known = scenario.trusted.labels
     kept = (known != 2) | ((known == 2).cumsum(0) <= count)
     few = FeatureScenario(scenario.features(), scenario.data.labels, scenario.trusted_features()[kept], known[kept])
-    few.bench.progress = Listening()
+    few.bench.progress = Listening(lines)
     details = detect(few, SpectralSignaturesParams()).details
     assert details["trusted_used"] == (0 if said else len(few.trusted))
     assert [line.partition(": ")[2] for line in lines] == said
