@@ -8,22 +8,17 @@ from typing import Any
 
 import pytest
 
-from safedl.conclusions.gather import Conclusions, conclude
 from safedl.conclusions.write import REPORT, write, write_report
 from safedl.plan import expand
 from safedl.profile.load import parse
 from safedl.store.sql import query
-from tests.conclusions.measured import PROFILE, measure, ran
+from tests.conclusions.measured import PROFILE, measure, ran, said
 from tests.store.samples import Workplace
 
 DOCUMENTS = (
     "risk_analysis.json", "risk_report.md", "defense_evaluation.json", "defense_evaluation_report.md",
     "final_report.md",
 )  # fmt: skip
-
-
-def concluded(work: Workplace, text: str = PROFILE) -> Conclusions:
-    return conclude(work.db, work.results, parse(text))
 
 
 def load(path: Path) -> Any:
@@ -36,7 +31,7 @@ def links(text: str) -> list[str]:
 
 def test_every_document_is_written_and_every_link_leads_somewhere(work: Workplace) -> None:
     ran(work)
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     for name in DOCUMENTS:
         text = (work.results / name).read_text()
         assert text.endswith("\n") and not text.endswith("\n\n")
@@ -54,7 +49,7 @@ def test_every_document_is_written_and_every_link_leads_somewhere(work: Workplac
 
 def test_pictures_are_drawn_again_only_if_their_figures_change(work: Workplace) -> None:
     ran(work)
-    found = concluded(work)
+    found = said(work)
     write(work.results, found)
     scatter, matrix = (work.results / "report_files" / n for n in ("accuracy_asr_static_patch.png", "risk_matrix.png"))
     drawn = scatter.read_bytes()
@@ -69,7 +64,7 @@ def test_pictures_are_drawn_again_only_if_their_figures_change(work: Workplace) 
 
 def test_figures_agree_with_sql(work: Workplace) -> None:
     ran(work)
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     evaluation = load(work.results / "defense_evaluation.json")["backdoor"]["static_patch"]
     rows = query(
         work.db,
@@ -95,11 +90,11 @@ def test_figures_agree_with_sql(work: Workplace) -> None:
 
 def test_writing_again_gives_the_same_bytes_and_drops_old_pictures(work: Workplace) -> None:
     ran(work)
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     files = [p for p in work.results.rglob("*") if p.parent.name in ("results", "report_files") and p.is_file()]
     before = {p: p.read_bytes() for p in files}
     (work.results / "report_files" / "per_class_pgd.png").write_bytes(b"old")
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     assert {p: p.read_bytes() for p in files} == before
     assert not (work.results / "report_files" / "per_class_pgd.png").exists()
 
@@ -107,19 +102,19 @@ def test_writing_again_gives_the_same_bytes_and_drops_old_pictures(work: Workpla
 def test_an_attack_alone_is_reported_without_defenses(work: Workplace) -> None:
     text = PROFILE[: PROFILE.index("defense_config")]
     ran(work, text, seeds=(0,))
-    write(work.results, concluded(work, text))
+    write(work.results, said(work, text))
     assert "No defense was run." in (work.results / "final_report.md").read_text()
     assert list(load(work.results / "defense_evaluation.json")["backdoor"]["static_patch"]) == ["none"]
 
 
 def test_without_a_completed_attack_the_documents_are_empty_but_there(work: Workplace) -> None:
     ran(work)
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     assert "**GO**" in (work.results / "final_report.md").read_text()
     text = PROFILE.replace("dataset: {name: digits}", "dataset: {name: digits}\ntraining: {epochs: 9000}")
     stages = expand(parse(text), [0]).stages
     ran(work, text, uid="e2", seeds=(0,), statuses={stage.id: "cancelled" for stage in stages})
-    write(work.results, concluded(work, text))
+    write(work.results, said(work, text))
     report = (work.results / "final_report.md").read_text()
     assert "**NO-GO**" in report and "**GO**" not in report
     assert "No attack was measured." in report
@@ -135,7 +130,7 @@ def test_a_worst_case_that_applies_no_more_is_removed(work: Workplace) -> None:
     old = work.results / "evasion" / "worst_case.json"
     old.parent.mkdir()
     old.write_text("[]")
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     assert not old.exists()
 
 
@@ -161,7 +156,7 @@ class Page(HTMLParser):
 def test_html_is_one_file_that_loads_nothing(work: Workplace, tmp_path: Path) -> None:
     ran(work)
     target = tmp_path / "out" / "report.html"
-    write_report(work.results, concluded(work), target, "html")
+    write_report(work.results, said(work), target, "html")
     assert [p.name for p in target.parent.iterdir()] == ["report.html"]
     page = Page(target.read_text())
     assert len(page.sources) == 4
@@ -174,7 +169,7 @@ def test_html_is_one_file_that_loads_nothing(work: Workplace, tmp_path: Path) ->
 def test_markdown_elsewhere_has_its_pictures_beside_it(work: Workplace, tmp_path: Path) -> None:
     ran(work, seeds=(0,))
     target = tmp_path / "my reports" / "of today.md"
-    write_report(work.results, concluded(work), target, "md")
+    write_report(work.results, said(work), target, "md")
     addresses = links(target.read_text())
     assert "of%20today_files/risk_matrix.png" in addresses
     for address in addresses:
@@ -185,10 +180,10 @@ def test_the_report_of_another_profile_leaves_the_other_documents_their_pictures
     harmless = PROFILE.replace("small", "other").replace("[activation_clustering, spectral_signatures, ", "[")
     ran(work, harmless, uid="e0", seeds=(0,))
     ran(work, seeds=(0,))
-    write(work.results, concluded(work))
+    write(work.results, said(work))
     picture = work.results / "report_files" / "accuracy_asr_static_patch.png"
     before = picture.read_bytes()
-    write_report(work.results, concluded(work, harmless), work.results / REPORT, "md")
+    write_report(work.results, said(work, harmless), work.results / REPORT, "md")
     report = (work.results / REPORT).read_text()
     assert report.startswith("# Final report: other")
     assert all((work.results / address).exists() for address in links(report))
@@ -210,7 +205,7 @@ def test_hostile_names_are_harmless_in_markdown_and_html(work: Workplace, tmp_pa
         return measure(stage) | {f"clean_accuracy.{name}": 0.5 for name in HOSTILE}
 
     ran(work, text, seeds=(0,), measure=by_class, classes=HOSTILE)
-    found = concluded(work, text)
+    found = said(work, text)
     write(work.results, found)
     for name in DOCUMENTS[1::2] + DOCUMENTS[4:]:
         report = (work.results / name).read_text()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,12 +13,8 @@ from safedl.pipeline.driver import PUBLISHING
 from safedl.profile.load import parse
 from safedl.store.sql import query
 from safedl.workspace import Workspace
-from tests.conclusions.test_write import DOCUMENTS, links
+from tests.conclusions.test_write import DOCUMENTS, links, load
 from tests.pipeline.conftest import PROFILE, Drive
-
-
-def load(path: Path) -> Any:
-    return json.loads(path.read_text())
 
 
 def test_documents_agree_with_the_store(workspace: Workspace, run: Drive) -> None:
