@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class Cancelled(Exception):  # noqa: N818 - it is a signal, not an error
     """Raised by `Progress.step` inside a computation that was asked to stop."""
@@ -40,3 +42,14 @@ class Part(Progress):
     def log(self, message: str) -> None:
         """Say one line."""
         self.whole.log(message)
+
+
+def seconds_left(stages: Iterable[tuple[str, float]], elapsed: float) -> float | None:
+    """Return an estimate of the seconds that an experiment still takes, None at the very start.
+
+    `stages`: the state of each, and the share of its present phase that is done, in [0, 1]. `elapsed` is in seconds:
+    stages that are linked took none of them.
+    """
+    computed = [(state, share) for state, share in stages if state != "linked"]
+    done = sum(0.8 * share if state == "running" else state != "queued" for state, share in computed)
+    return elapsed / done * (len(computed) - done) if done > 0.5 else None

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from safedl.cli.output import even_unread, note
 from safedl.events import HEADLINES, Event, encode
-from safedl.progress import Progress
+from safedl.progress import Progress, seconds_left
 from safedl.store.records import OPEN
 from safedl.text import duration, printable
 
@@ -145,10 +145,7 @@ class Follower:
 
     def remaining_seconds(self) -> float | None:
         """Return an estimate from what has been done so far, or None at the very start."""
-        linked = sum(s.status == "linked" for s in self.stages.values())
-        done = self.finished - linked + sum(s.fraction * 0.8 for s in self.stages.values() if s.status == "running")
-        left = len(self.stages) - linked - done
-        return (time.monotonic() - self.started) / done * left if done > 0.5 else None
+        return seconds_left(((s.status, s.fraction) for s in self.stages.values()), time.monotonic() - self.started)
 
 
 def outcome_line(item: Event, stage: _Stage | None) -> str | None:

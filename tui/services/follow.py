@@ -10,6 +10,7 @@ from datetime import datetime
 from safedl import events
 from safedl.errors import NotFoundError, SafedlError
 from safedl.events import Event
+from safedl.progress import seconds_left
 from safedl.store.records import OPEN
 from safedl.text import one_line, shown
 from safedl.workspace import Workspace
@@ -131,12 +132,9 @@ class ExperimentState:
 
         None at the very start, and of a single stage: the share of a phase says nothing about those that follow.
         """
-        if len(self.stages) == 1:
+        if len(self.stages) == 1 or self.started is None:
             return None
-        linked = sum(s.status == "linked" for s in self.stages.values())
-        done = self.finished - linked + sum(s.fraction * 0.8 for s in self.stages.values() if s.status == "running")
-        left = len(self.stages) - linked - done
-        return (now - self.started) / done * left if done > 0.5 and self.started is not None else None
+        return seconds_left(((s.status, s.fraction) for s in self.stages.values()), now - self.started)
 
 
 def _apply_to_stage(stage: StageState, kind: str, item: Event, at: float) -> None:
