@@ -341,7 +341,6 @@ class _Execution:
             metrics={**_numbers(details), **values},
             before=parent.get("metrics", {}),
             baseline=baseline.get("metrics", {}),
-            bounds={},
             details=dict(details),
             timing=timing,
             notes=notes,

@@ -59,8 +59,6 @@ class Outcome:
     before: Mapping[str, float]
     """The metrics of the model that this stage starts from: attacked (defense, bound), clean (attack), or none."""
     baseline: Mapping[str, float]
-    bounds: Mapping[str, Mapping[str, float]]
-    """Metrics of `perfect_removal` and `random_removal`, as far as they are known."""
     details: Mapping[str, Any]
     """What the method alone can tell; becomes keys of the result."""
     timing: Mapping[str, float]

@@ -47,7 +47,7 @@ def publish(
         return
     document: result.Document = json.loads((folder / RESULT).read_text())
     if bounds:
-        document["bounds"] = {**document["bounds"], **files.jsonable(bounds)}
+        document["bounds"] = files.jsonable(bounds)
     if kind == "baseline":
         files.write_json(results / BASELINE, document)
         return

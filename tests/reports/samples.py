@@ -16,7 +16,6 @@ BASE = {
     "seed": 3,
     "layer": "fc.1",
     "classes": CLASSES,
-    "bounds": {},
     "notes": (),
 }
 CLEAN = {"clean_accuracy": 0.98, "clean_accuracy.cat": 0.97, "clean_accuracy.dog": 0.98, "clean_accuracy.eel": 0.99}

@@ -37,6 +37,10 @@ _PICTURES = Pictures(("examples/01_sample_1.png", "examples/02_sample_3.png"))
 _HISTOGRAMS = (("cat", "histograms/00_cat.png"), ("dog", "histograms/01_dog.png"))
 _TRIGGER = {"trigger": "trigger.png", "mask": "mask.png", "overlay": "overlay.png"}
 
+BOUNDS = {
+    "random_removal": {"clean_accuracy": 0.974, "asr": 0.985, "removed": 2.0, "tpr": 0.25},
+    "perfect_removal": {"clean_accuracy": 0.979, "asr": 0.01, "removed": 3.0, "tpr": 1.0},
+}
 CASES: dict[str, tuple[Outcome, Pictures]] = {
     "baseline": (samples.baseline(), Pictures()),
     "attack": (
@@ -44,12 +48,7 @@ CASES: dict[str, tuple[Outcome, Pictures]] = {
         Pictures(_PICTURES.examples, trigger=_TRIGGER),
     ),
     "detector": (
-        samples.detector(
-            bounds={
-                "random_removal": {"clean_accuracy": 0.974, "asr": 0.985, "removed": 2.0, "tpr": 0.25},
-                "perfect_removal": {"clean_accuracy": 0.979, "asr": 0.01, "removed": 3.0, "tpr": 1.0},
-            }
-        ),
+        samples.detector(),
         Pictures(_PICTURES.examples, _HISTOGRAMS),
     ),
     "diagnosis": (
@@ -81,9 +80,14 @@ def _texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+def _golden(name: str) -> str:
+    document = build(*CASES[name])
+    return render({**document, "bounds": BOUNDS} if name == "detector" else document)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
-    assert render(build(*CASES[name])) == (GOLDEN / f"{name}.md").read_text()
+    assert _golden(name) == (GOLDEN / f"{name}.md").read_text()
 
 
 def _report(**changes: Any) -> str:
@@ -149,8 +153,8 @@ if __name__ == "__main__":
     catalog.ATTACKS[ATTACK.name] = ATTACK
     catalog.DEFENSES |= {spec.name: spec for spec in (DETECTOR, INSPECTION)}
     GOLDEN.mkdir(exist_ok=True)
-    for case, parts in CASES.items():
-        (GOLDEN / f"{case}.md").write_text(render(build(*parts)))
+    for case in CASES:
+        (GOLDEN / f"{case}.md").write_text(_golden(case))
 
 
 def test_trusted_data_that_was_not_used_is_no_witness() -> None:
