@@ -37,6 +37,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def acquire(lock: FileLock, waiting: Callable[[], None]) -> None:
+    """Acquire a lock, however long it takes; `waiting` is called about every 0.2 seconds, and may raise to give up."""
+    while True:
+        try:
+            lock.acquire(timeout=0.2)
+            return
+        except Timeout:
+            waiting()
+
+
 @dataclass(frozen=True)
 class Artifact:
     """A finished artifact on disk. `seconds` is what it took to build, `hit` whether it was there already."""
@@ -156,12 +166,7 @@ class ArtifactCache:
     @contextmanager
     def _lock(self, kind: str, key: str, waiting: Callable[[], None]) -> Iterator[None]:
         lock = self._file_lock(kind, key)
-        while True:
-            try:
-                lock.acquire(timeout=0.2)
-                break
-            except Timeout:
-                waiting()
+        acquire(lock, waiting)
         try:
             yield
         finally:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from platformdirs import user_cache_path
 from torch import Tensor
 
+from safedl.cache import acquire
 from safedl.catalog.settings import DatasetSettings
 from safedl.data import gtsrb
 from safedl.data.download import fetch
@@ -125,12 +126,7 @@ def _download(name: str, root: Path, progress: Progress) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / f".{name}.lock", thread_local=False)
-        while True:
-            try:
-                lock.acquire(timeout=0.2)
-                break
-            except Timeout:
-                progress.step("wait for another download", 0, 1)
+        acquire(lock, lambda: progress.step("wait for another download", 0, 1))
     except OSError as error:
         raise UsageError(f"cannot write to {root}: {error}; set dataset.root or SAFEDL_DATA") from None
     source = _source(name)
