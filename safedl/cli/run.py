@@ -166,7 +166,7 @@ def _options(
 
 
 def saved_request(workspace: Workspace, uid: str) -> Request:
-    """Return the request that an experiment was started with."""
+    """Return the request that an experiment was started with. Raises `NotFoundError` if its files are gone."""
     from safedl.pipeline.driver import Request
     from safedl.profile.load import load
 

@@ -187,7 +187,10 @@ def to_labels(values: Any, names: tuple[str, ...] | None, where: str) -> tuple[T
 
 
 def to_names(values: Any, where: str) -> tuple[str, ...]:
-    """Return the classes' names as texts, composed; a mapping gives each its index, as torchvision's `class_to_idx`."""
+    """Return the classes' names as texts, composed; a mapping gives each its index, as torchvision's `class_to_idx`.
+
+    Raises `UsageError` that begins with `where`.
+    """
     if isinstance(values, Mapping):
         indices = list(values.values())
         if not all(isinstance(i, int | np.integer) for i in indices) or sorted(indices) != list(range(len(indices))):

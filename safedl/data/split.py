@@ -20,7 +20,7 @@ def by_class(labels: Tensor, counts: dict[int, int], rng: torch.Generator) -> Te
 
 
 def trusted_counts(labels: Tensor, fraction: float) -> dict[int, int]:
-    """Return how many samples of each class are held out as trusted.
+    """Return how many samples of each class of `labels` (int64 [N]) are held out as trusted.
 
     `fraction` of the class, but at least 20, and never more than a fifth of the class; 0 holds out none.
     """

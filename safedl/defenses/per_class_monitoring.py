@@ -79,7 +79,7 @@ def paired_statistics(predicted: Tensor, reference: Tensor, labels: Tensor, clas
 
 
 def mcnemar(ones: Tensor, others: Tensor) -> Tensor:
-    """Return the z-value of as many changes in one direction against those in the other, continuity corrected."""
+    """Return the z-values [K] of McNemar's test, continuity corrected: changes one way against those the other [K]."""
     gap = ones - others
     return gap.sign() * (gap.abs() - 1).clamp_min(0) / (ones + others).clamp_min(1).sqrt()
 

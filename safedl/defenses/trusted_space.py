@@ -181,6 +181,7 @@ def _separation(scores: Tensor, upper: Tensor) -> float:
 def decide(scenario: Scenario, scores: Tensor, trusted_scores: Tensor, quantile: float = 0.0) -> Detection:
     """Judge every class by its scores, and flag the upper group of those that are suspicious.
 
+    `scores` [N] are the training samples', `trusted_scores` [M] the trusted ones'; higher is more suspicious.
     What is flagged also lies above the given quantile of the trusted scores of its class.
     """
     flagged = torch.zeros(len(scores), dtype=torch.bool)

@@ -62,7 +62,7 @@ def flip_metrics(logits: Tensor, labels: Tensor, confusion: Mapping[int, int]) -
     """Return `source_target_rate` for the confusion {true class: predicted class} that an attack aims at.
 
     It is the share of the test images of those classes that are predicted so. Labels flipped from source to target
-    aim at the same confusion.
+    aim at the same confusion. `logits`: [N, K]; `labels`: int64 [N], the true classes.
     """
     wanted = torch.full((logits.shape[1],), -1, dtype=torch.int64)
     for source, target in confusion.items():

@@ -84,7 +84,7 @@ def keep_poisoning(folder: Path, poisoning: Poisoning) -> None:
 
 
 def keep_indices(folder: Path, kept: Tensor) -> None:
-    """Write the positions of the samples that a detector kept as `files/kept_indices.npy`."""
+    """Write the positions of the samples that a detector kept (bool [N]) as `files/kept_indices.npy`."""
     np.save(files_of(folder) / "kept_indices.npy", kept.nonzero().flatten().numpy())
 
 

@@ -77,6 +77,7 @@ def move_to(db: Path, target: str) -> None:
     Views are dropped meanwhile (a table that a view names cannot be replaced) and foreign keys are off (replacing a
     table would delete the rows that refer to it); they are checked at the end. At this code's revision scores of
     earlier formulas are computed anew, too: an upgrade that was cut short would leave both kinds.
+    Raises `StoreError`, and changes nothing, where rows would refer to what is not there.
     """
     from alembic import command
 

@@ -67,7 +67,10 @@ class Recorder:
         self._engine = write_engine(db)
 
     def begin(self, experiment: ExperimentRecord, runs: Sequence[RunRecord], linked: Sequence[str] = ()) -> None:
-        """Insert an experiment (or renew one that is resumed), its runs as `queued`, and links to runs that it uses."""
+        """Insert an experiment (or renew one that is resumed), its runs as `queued`, and links to runs that it uses.
+
+        Raises `StoreError` if one of the `linked` is not in the store.
+        """
         with errors_of(self._db), self._engine.begin() as connection:
             experiment_id = insert_experiment(connection, experiment)
             ids = insert_runs(connection, runs, {experiment.uid: experiment_id})

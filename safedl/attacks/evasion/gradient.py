@@ -29,7 +29,10 @@ def project_linf(images: Tensor, original: Tensor, epsilon: float) -> Tensor:
 
 
 def keep_near(images: Tensor, original: Tensor, epsilon: float | None) -> Tensor:
-    """Return `images`, the original where one is farther than `epsilon` from it in L2; None: nothing is too far."""
+    """Return `images` [N, C, H, W], the original where one is farther than `epsilon` from it in L2.
+
+    None: nothing is too far.
+    """
     if epsilon is None:
         return images
     return images.where(per_image((images - original).flatten(1).norm(dim=1) <= epsilon), original)
