@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from safedl import catalog
@@ -12,8 +11,7 @@ from safedl.reports import tables
 from safedl.reports.markdown import Markup, blocks, bullets, escape, image, page, section, table
 from safedl.reports.result import ENLARGED, example_key
 from safedl.reports.scanned import render_scan
-
-Document = Mapping[str, Any]
+from safedl.reports.tables import Document
 
 _ABOUT_BOUNDS = {
     PERFECT: "Exactly the poisoned samples are removed: what a detector without fault would reach.",

@@ -7,8 +7,7 @@ from typing import Any
 
 from safedl.reports import tables
 from safedl.reports.markdown import Markup, blocks, bullets, escape, image, page, section, table
-
-Document = Mapping[str, Any]
+from safedl.reports.tables import Document
 
 
 def render_scan(document: Document, trigger: str, setting: str) -> str:

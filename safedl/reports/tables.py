@@ -9,6 +9,7 @@ from safedl.plan import PERFECT, RANDOM
 from safedl.reports.markdown import Markup, blocks, difference, exact, image, number, section, table
 
 Document = Mapping[str, Any]
+"""The document of a run, as `result.build` makes it."""
 
 METRICS = {
     "clean_accuracy": "Clean accuracy",
