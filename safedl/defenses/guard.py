@@ -58,6 +58,6 @@ def straight_through(images: Tensor, treated: Tensor) -> Tensor:
     return images + (treated - images).detach()
 
 
-def seeded(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
+def seeded_noise(shape: tuple[int, ...], seed: int, device: torch.device) -> Tensor:
     """Return standard normal noise of `shape` that depends on `seed` alone, float32."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)

@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from safedl.catalog.defenses.evasion import RandomizedSmoothingParams
 from safedl.defenses.contract import Scenario
-from safedl.defenses.guard import Guard, seeded
+from safedl.defenses.guard import Guard, seeded_noise
 from safedl.models.classifier import Classifier
 from safedl.progress import SILENT, Progress
 from safedl.training.workbench import NamedObjective
@@ -80,7 +80,7 @@ class SmoothedClassifier(Guard):
         together = max(1, COPIES // max(1, len(images)))
         votes = []
         for copies in torch.arange(self.params.num_samples).split(together):
-            noise = torch.stack([seeded(shape, VOTE_SEED + copy, device) for copy in copies.tolist()])
+            noise = torch.stack([seeded_noise(shape, VOTE_SEED + copy, device) for copy in copies.tolist()])
             logits = self.classify((images + self.params.sigma * noise.unsqueeze(1)).flatten(0, 1))
             answers = logits.argmax(1).view(len(copies), len(images))
             votes.append(F.one_hot(answers, logits.shape[1]).sum(0))
@@ -96,7 +96,7 @@ class SmoothedClassifier(Guard):
         """
         answers = []
         for _ in range(self.params.eot_samples):
-            noise = seeded(images.shape, self.next_seed, images.device)
+            noise = seeded_noise(images.shape, self.next_seed, images.device)
             self.next_seed += 1
             answers.append(checkpoint(self._answer, images, noise, use_reentrant=False, preserve_rng_state=False))
         return torch.stack(answers).logsumexp(0) - math.log(len(answers))
@@ -126,7 +126,7 @@ class SmoothedClassifier(Guard):
         votes = []
         for start in range(0, samples, COPIES):
             shape = (min(COPIES, samples - start), *image.shape)
-            logits = self.classify(image + self.params.sigma * seeded(shape, next(seeds), image.device))
+            logits = self.classify(image + self.params.sigma * seeded_noise(shape, next(seeds), image.device))
             votes.append(torch.bincount(logits.argmax(1), minlength=logits.shape[1]))
         return torch.stack(votes).sum(0)
 
