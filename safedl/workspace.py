@@ -326,8 +326,8 @@ class Workspace:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SafedlError(surroundings(error) or f"{folder}: cannot be made: {error.strerror}") from error
-        events = folder / "events.jsonl"
-        size = events.stat().st_size if events.exists() else 0
+        told = self._events_file(uid)
+        size = told.stat().st_size if told.exists() else 0
         with (folder / "driver.log").open("ab") as log:
             driver = subprocess.Popen(
                 self._command(command),
@@ -339,7 +339,7 @@ class Workspace:
         _step_back(driver.pid)
         _STARTING[folder] = driver
         try:
-            while not (events.exists() and events.stat().st_size > size):
+            while not (told.exists() and told.stat().st_size > size):
                 if (code := driver.poll()) not in (None, 0):
                     raise self._failure(folder, code or 1)
                 time.sleep(0.05)
