@@ -53,7 +53,7 @@ def train(scenario: Scenario, params: DpTrainingParams) -> Trained:
     # The loader deals in positions: images are taken from the tensor a batch at a time.
     positions = TensorDataset(torch.arange(count))
     loader = DataLoader(positions, batch_size=batch_size, generator=scenario.rng("dp sampling"))
-    noise = None if params.secure_mode else _noise_generator(scenario, device)
+    generator = None if params.secure_mode else _noise_generator(scenario, device)
     try:
         private, optimizer, loader = engine.make_private_with_epsilon(
             module=model,
@@ -63,7 +63,7 @@ def train(scenario: Scenario, params: DpTrainingParams) -> Trained:
             target_delta=params.delta,
             epochs=params.epochs,
             max_grad_norm=params.clip_norm,
-            noise_generator=noise,
+            noise_generator=generator,
         )
     except ValueError as error:
         raise UsageError(f"dp_training.epsilon: {params.epsilon} cannot be reached: {error}") from error

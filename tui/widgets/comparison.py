@@ -81,8 +81,8 @@ class ComparisonGrid(Grid):
         names = [f"{service.direction(metric) or ' '} {metric.removeprefix('score.')}" for metric in metrics]
         self.widest = 28 if self.size.width >= ROOMY else 17
         labels = apart([one_line(run.label) for run in self.runs], self.widest - 2)
-        signs = ["= " if run.record.uid == self.baseline else "" for run in self.runs]
-        heads = [sign + label for sign, label in zip(signs, labels, strict=True)]
+        marks = ["= " if run.record.uid == self.baseline else "" for run in self.runs]
+        heads = [mark + label for mark, label in zip(marks, labels, strict=True)]
         if self.transposed:
             cells, names, heads = [list(row) for row in zip(*cells, strict=True)], heads, names
         rows = [[Text(name), *row] for name, row in zip(names, cells, strict=True)]
