@@ -15,9 +15,6 @@ from safedl.workspace import Workspace, shipped_profiles
 if TYPE_CHECKING:
     from safedl.conclusions.gather import Conclusions
 
-ADVISED = 3
-"""How many defenses the table names per attack."""
-
 
 def risk(
     context: typer.Context,
@@ -48,6 +45,7 @@ def risk(
 def _show(found: Conclusions) -> None:
     from safedl.risk.assess import ranked
     from safedl.risk.documents import verdict
+    from safedl.risk.recommend import ADVISED
 
     ordered = ranked(found.assessments)
     rows: list[dict[str, Any]] = []

@@ -9,6 +9,9 @@ from safedl import catalog
 from safedl.catalog.defense_tags import Tag
 from safedl.risk.assess import RiskAssessment
 
+ADVISED = 3
+"""How many of the recommended defenses are to be tried first."""
+
 
 @dataclass(frozen=True)
 class Evidence:

@@ -8,12 +8,10 @@ from typing import Any
 
 from safedl.catalog import ATTACKS, DEFENSES, AttackSpec
 from safedl.catalog.defense_tags import recommended
-from safedl.risk.recommend import Advice
+from safedl.risk.recommend import ADVISED, Advice
 from tui.services.drafts import Draft, found, place
 from tui.widgets.form import value_text
 
-ADVISED = 3
-"""How many defenses a recommendation names."""
 Changes = dict[tuple[str, ...], Any]
 
 
