@@ -12,7 +12,7 @@ from rich.color import Color
 from safedl.workspace import Workspace
 from tests.conclusions.measured import ran, save
 from tests.store.samples import Workplace
-from tests.tui.conftest import app_on, screen_text, until
+from tests.tui.conftest import FakeDriver, app_on, recorded, screen_text, until
 from tests.tui.test_compare import mark_static_patch, open_pane
 from tui.panes.details import DetailsBox
 from tui.panes.profile import ProfilePane
@@ -20,6 +20,7 @@ from tui.panes.runs import RunsPane
 from tui.states import LOOKS, bar, look
 from tui.widgets.chart import Curve, draw
 from tui.widgets.image import half_blocks
+from tui.widgets.logview import LogView
 from tui.widgets.pane import Box
 from tui.widgets.table import Column, Table
 
@@ -165,3 +166,18 @@ async def test_the_cursor_stays_in_view_when_the_terminal_shrinks(workspace: Wor
         assert rail.scroll_offset.y == 0
         await pilot.resize_terminal(80, 16)
         await until(lambda: rail.scroll_offset.y + rail.size.height == rail.count > rail.size.height)
+
+
+async def test_the_end_of_a_log_that_is_followed_stays_in_view_when_the_terminal_shrinks(workspace: Workspace) -> None:
+    driver = FakeDriver(workspace, recorded())
+    driver.say()
+    driver.leave()
+    async with app_on(workspace, (80, 40)) as (app, pilot):
+        log = app.main.query_one("#log", LogView)
+        await until(lambda: log.scroll_offset.y + log.size.height == log.count > log.size.height)
+        await pilot.resize_terminal(80, 20)
+        await until(lambda: app.size.height == 20 and log.scroll_offset.y + log.size.height == log.count)
+        log.action_move_to(0)
+        await pilot.resize_terminal(80, 24)
+        await pilot.pause()
+        assert log.scroll_offset.y == 0

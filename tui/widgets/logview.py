@@ -55,7 +55,15 @@ class LogView(Lines):
         self.unseen = 0 if at_end else self.unseen + len(lines)
         self.changed()
         if at_end:
-            self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+            self._show_end()
+
+    def _show_end(self) -> None:
+        self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+
+    def on_resize(self) -> None:
+        """Keep the end in view where there are fewer lines now, and where the log was filled before it was laid out."""
+        if self.following:
+            self._show_end()
 
     def line(self, index: int, width: int) -> Text:
         """Return a line, what is looked for in reverse."""
