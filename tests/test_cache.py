@@ -119,7 +119,7 @@ def test_waiting_can_be_given_up(tmp_path: Path) -> None:
     cache, go_on = ArtifactCache(tmp_path), threading.Event()
 
     def slow(folder: Path) -> None:
-        go_on.wait(10)
+        go_on.wait(60)
         build(folder)
 
     def give_up() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 
 from safedl.events import Event
@@ -69,7 +70,8 @@ async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 def screen_text(app: SafedlApp) -> str:
-    """Return what the screen shows."""
+    """Return what the screen shows; behind a dialog, what lies there, also if that is painted here first."""
+    visible_screen_stack.set(app._background_screens)
     lines = ("".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips())
     return "\n".join(lines) + "\n"
 

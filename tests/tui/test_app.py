@@ -178,7 +178,7 @@ async def test_keys_work_while_the_store_is_slow_to_answer_at_first(
 
     def slow(*_: object, **__: object) -> None:
         asked.set()
-        go.wait(10)
+        go.wait(60)
         answered.set()
 
     monkeypatch.setattr(runs, "read_page", slow)
@@ -230,8 +230,7 @@ async def test_quitting_asks_while_something_runs(workspace: Workspace, key: str
     async with app_on(workspace) as (app, pilot):
         await until(lambda: app.hub.running)
         await pilot.press("ctrl+q")
-        await until(lambda: isinstance(app.screen, Dialog))
-        assert "1 experiment running" in screen_text(app)
+        await until(lambda: isinstance(app.screen, Dialog) and "1 experiment running" in screen_text(app))
         assert "demo: 0 of 7 stages" in screen_text(app)
         await pilot.press(key)
         await until(lambda: not app.is_running if leaves else not isinstance(app.screen, Dialog))

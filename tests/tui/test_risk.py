@@ -163,7 +163,7 @@ async def test_what_comes_late_takes_no_focus_from_another_pane(
         assert isinstance(pane, RiskPane)
         await app.action_go("compare")
         await pilot.press("s")
-        await until(lambda: isinstance(app.focused, SqlEditor))
+        await until(lambda: isinstance(app.focused, SqlEditor) and app.focused.has_focus)  # it hears of it later
         editor = app.focused
         lost: list[object] = []
 
