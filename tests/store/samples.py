@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +16,7 @@ from safedl.events import Event, encode, event
 from safedl.store.recorder import Recorder
 from safedl.store.records import ExperimentRecord, RunRecord
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 CREATED = "2026-01-02T03:04:05.000006+00:00"
 
 
@@ -61,11 +64,23 @@ def finished(uid: str, metrics: Mapping[str, Any], status: str = "completed", er
     ]
 
 
+@functools.cache
+def _new_store() -> bytes:
+    """Return the file of a store as a driver makes it, which takes longer than most tests need for the rest."""
+    with tempfile.TemporaryDirectory() as folder:
+        db = Path(folder) / "safedl.db"
+        Recorder(db).close()
+        return db.read_bytes()
+
+
 class Workplace:
     """A workspace that a driver wrote to: files and store alike."""
 
     def __init__(self, root: Path) -> None:
         self.db, self.results = root / "safedl.db", root / "results"
+        if not self.db.exists():
+            root.mkdir(parents=True, exist_ok=True)
+            self.db.write_bytes(_new_store())
         self.recorder = Recorder(self.db)
 
     def begin(self, record: ExperimentRecord, runs: Sequence[RunRecord], linked: Sequence[str] = ()) -> None:
@@ -77,7 +92,7 @@ class Workplace:
         for r in runs:
             own = self.results / "runs" / r.uid
             own.mkdir(parents=True)
-            (own / "config.yaml").write_text(yaml.safe_dump(r.as_dict(), sort_keys=False))
+            (own / "config.yaml").write_text(yaml.dump(r.as_dict(), Dumper=DUMPER, sort_keys=False))
         self.recorder.begin(record, runs, linked)
 
     def apply(self, events: Sequence[Event], *, store: bool = True) -> None:
