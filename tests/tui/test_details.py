@@ -1,4 +1,4 @@
-"""What the Runs pane tells of one run: always of the run that its title names, and as it is by now."""
+"""What the Runs pane tells of one run: always of the run that its title names, and as it is by now; late answers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tests.tui.conftest import FakeDriver, app_on, recorded, screen_text, until
 from tests.tui.test_runs_pane import filled, pane_of, shown
 from tui.services import runs as service
 from tui.services.runs import Details
+from tui.widgets.filter import FilterBar
 from tui.widgets.modal import Dialog, OptionLines
 
 __all__ = ["filled"]
@@ -89,3 +90,19 @@ async def test_a_retry_of_what_runs_is_told_and_starts_nothing(
         await until(lambda: any("running already" in n.message for n in app._notifications))
         assert not resumed
     driver.leave()
+
+
+async def test_runs_that_come_as_the_filter_is_opened_leave_it_the_focus(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        await pilot.press("5")
+        await until(lambda: len(shown(app)) == 5)
+        pane = pane_of(app)
+        page = pane.page
+        await pilot.press("slash", *"acc>2", "enter")
+        await until(lambda: app.focused is pane and pane.has_focus)
+        app.call_later(pane._take, page)
+        app.call_later(pane.action_filter)  # before the list is laid out
+        await until(lambda: pane.query_one(FilterBar).has_focus and not pane.has_class("-empty"))
+        await pilot.pause()
+        await pilot.pause()
+        assert app.focused is pane.query_one(FilterBar)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.timer import Timer
+from textual.widget import Widget
 from textual.widgets import Static
 
 from safedl.errors import UsageError
@@ -155,9 +156,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         table.sorted_by = (HEADINGS.get(self.order.by, self.order.by), self.order.descending)
         table.set_rows(page.shown)
         self._show_list(bool(page.rows))
-        if page.rows and self.has_focus:
-            self.call_after_refresh(table.focus)
-        elif not page.rows and table.has_focus:  # it is hidden: the filter would take the focus, and keys for letters
+        if page.rows:
+            self.once_laid_out(self._table_unless_asking)
+        elif table.has_focus:  # it is hidden: the filter would take the focus, and keys for letters
             self._focus_list()
         none = NO_MATCH + (STATES if "status:" in self.filter or "state:" in self.filter else "")
         self.query_one("#nothing", Static).update(none if page.total else NOTHING)
@@ -171,6 +172,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         if self._recovers:
             self._recovers = False
             self._recover()
+
+    def _table_unless_asking(self) -> Widget | None:
+        return self.table if self.frame.main.focused is self else None
 
     def _show_list(self, there: bool) -> None:
         """Show the list, or where it is empty why; other keys work there."""
