@@ -199,7 +199,7 @@ async def test_every_answer_is_explained_in_full_from_the_first_on(workspace: Wo
             for choice in question.choices:
                 pane.picks("choices").point_at(choice.value)
                 wanted = f"{choice.value}: {choice.help} Why we ask: {question.why}"
-                await until(lambda wanted=wanted: wanted in right_of(app), seconds=5)  # type: ignore[misc]
+                await until(lambda wanted=wanted: wanted in right_of(app))  # type: ignore[misc]
 
 
 async def test_a_threat_is_explained_in_full_while_the_cursor_stands_on_it(workspace: Workspace) -> None:
@@ -211,7 +211,7 @@ async def test_a_threat_is_explained_in_full_while_the_cursor_stands_on_it(works
         for threat in CATEGORIES.values():
             pane.picks("threats").point_at(threat.name)
             note = pane.picks("threats").picks[pane.picks("threats").cursor].note
-            await until(lambda t=threat, n=note: f"{t.help} {n}" in right_of(app), seconds=5)  # type: ignore[misc]
+            await until(lambda t=threat, n=note: f"{t.help} {n}" in right_of(app))  # type: ignore[misc]
         assert "can plant a backdoor and tune its trigger" in str(pane.picks("threats").picks)
         assert pane.status == before
 
@@ -223,14 +223,14 @@ async def test_an_attack_and_a_parameter_are_explained_in_full(workspace: Worksp
         await at(pane, pilot, "attacks")
         for spec in ATTACKS.values():
             pane.picks("choices").point_at(spec.name)
-            await until(lambda s=spec: f"{s.name}: {s.summary}" in right_of(app), seconds=5)  # type: ignore[misc]
+            await until(lambda s=spec: f"{s.name}: {s.summary}" in right_of(app))  # type: ignore[misc]
         pane.picks("choices").point_at("label_flipping")
         await pilot.press("enter")
         form = pane.query_one(Form)
         await until(lambda: form.lines.has_focus)
         for place, field in enumerate(form.lines.fields):
             form.lines.cursor = place
-            await until(lambda f=field: f.description in right_of(app), seconds=5)  # type: ignore[misc]
+            await until(lambda f=field: f.description in right_of(app))  # type: ignore[misc]
 
 
 async def test_each_threshold_of_acceptance_says_what_it_means(workspace: Workspace) -> None:

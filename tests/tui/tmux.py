@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ class Tmux:
         self._run("new-session", "-d", "-s", "t", "-x", "80", "-y", "24", command)
 
     def _run(self, *arguments: str) -> str:
-        return subprocess.run([*self.base, *arguments], capture_output=True, text=True, timeout=20, check=False).stdout
+        return subprocess.run([*self.base, *arguments], capture_output=True, text=True, timeout=60, check=False).stdout
 
     def press(self, *keys: str) -> None:
         """Press keys, as tmux names them."""
@@ -39,11 +40,17 @@ class Tmux:
         return self._run("capture-pane", "-p", "-t", "t")
 
     def wait_for(self, *texts: str, gone: bool = False, seconds: float = 180) -> None:
-        """Wait until the screen shows all these texts, or none of them."""
-        end = time.monotonic() + seconds
-        while any((text in self.screen()) is gone for text in texts):
-            assert time.monotonic() < end, f"{texts!r} never {'went' if gone else 'came'}:\n{self.screen()}"
+        """Wait until the screen shows all these texts, or none of them.
+
+        Fails once nothing but numbers, as those of a clock, has changed on it for so many seconds.
+        """
+        before, end, screen = None, 0.0, self.screen()
+        while any((text in screen) is gone for text in texts):
+            if (shape := re.sub(r"\d", "", screen)) != before:
+                before, end = shape, time.monotonic() + seconds
+            assert time.monotonic() < end, f"{texts!r} never {'went' if gone else 'came'}:\n{screen}"
             time.sleep(0.1)
+            screen = self.screen()
 
     def close(self) -> None:
         """End tmux; what runs in it gets SIGHUP."""
