@@ -157,6 +157,26 @@ async def test_rankings_that_come_as_the_console_is_asked_for_leave_it_the_focus
         assert app.focused is pane.console.editor
 
 
+async def test_the_pane_itself_has_the_focus_until_there_is_something_to_show(
+    filled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, may_answer = comparison.read_overview, threading.Event()
+
+    def slowly(workspace: Workspace) -> comparison.Overview:
+        assert may_answer.wait(60)
+        return read(workspace)
+
+    monkeypatch.setattr(comparison, "read_overview", slowly)
+    monkeypatch.setattr(comparison, "read_marked", lambda *_: may_answer.wait(60) and [])
+    async with app_on(filled, (120, 40)) as (app, _):
+        await app.action_go("compare")
+        pane = pane_of(app)
+        await until(lambda: app.focused is not None and app.focused.has_focus)
+        assert app.focused is pane
+        may_answer.set()
+        await until(lambda: app.focused is pane.rankings)
+
+
 async def test_another_baseline_turns_changes_round(filled: Workspace) -> None:
     async with app_on(filled, (160, 40)) as (app, pilot):
         pane = await open_pane(app, pilot)

@@ -87,8 +87,10 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def compose(self) -> ComposeResult:
         """Lay the table above plot and console."""
         with Box(title="Compare", id="compare-box"):
-            yield ComparisonGrid(id="compare")
-            yield RankingLines(self.frame.marked, id="rankings")
+            # Hidden until they are read: one with the focus that is hidden for a moment may pass it on to the console.
+            for shown in (ComparisonGrid(id="compare"), RankingLines(self.frame.marked, id="rankings")):
+                shown.add_class("hidden")
+                yield shown
             yield Static("", id="nothing", markup=False)
         with Horizontal(id="below", classes="row"):
             yield PlotBox(id="plot-box")
