@@ -58,7 +58,8 @@ class LogView(Lines):
             self._show_end()
 
     def _show_end(self) -> None:
-        self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+        # By force: while the scroll bar has not been laid out, nothing else scrolls.
+        self.call_after_refresh(self.scroll_end, animate=False, immediate=True, force=True)
 
     def on_resize(self) -> None:
         """Keep the end in view where there are fewer lines now, and where the log was filled before it was laid out."""
