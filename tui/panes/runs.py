@@ -100,7 +100,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def opened(self) -> None:
         """Read the runs anew, with the filter that somebody else has put aside; then dead drivers are noticed."""
-        self._focus_list()
+        self.focus_first()
         if self._put_aside and not self.filter:
             bar = self.query_one(FilterBar)
             bar.value, self.filter, self._put_aside, self._asked = self._put_aside, self._put_aside, "", None
@@ -157,9 +157,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         table.set_rows(page.shown)
         self._show_list(bool(page.rows))
         if page.rows:
-            self.once_laid_out(self._table_unless_asking)
+            self.focus_laid_out(unless=lambda: self.frame.main.focused is not self)  # as when the filter has it
         elif table.has_focus:  # it is hidden: the filter would take the focus, and keys for letters
-            self._focus_list()
+            self.focus_first()
         none = NO_MATCH + (STATES if "status:" in self.filter or "state:" in self.filter else "")
         self.query_one("#nothing", Static).update(none if page.total else NOTHING)
         if self._goes:
@@ -173,8 +173,9 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
             self._recovers = False
             self._recover()
 
-    def _table_unless_asking(self) -> Widget | None:
-        return self.table if self.frame.main.focused is self else None
+    def first(self) -> Widget:
+        """Return the list, or where it is empty and hidden the pane itself."""
+        return self if self.has_class("-empty") else self.table
 
     def _show_list(self, there: bool) -> None:
         """Show the list, or where it is empty why; other keys work there."""
@@ -271,12 +272,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
         """From the details to the list; in the list, clear the filter."""
         if self.filter and (self.table.has_focus or self.has_class("-empty")):
             self.query_one(FilterBar).action_clear()
-        self._focus_list()
-
-    def _focus_list(self) -> None:
-        """Go to the list, or to the pane where the list is empty and hidden."""
-        self.can_focus = self.has_class("-empty")
-        (self if self.can_focus else self.table).focus()
+        self.focus_first()
 
     # --- the list
 
@@ -294,7 +290,7 @@ Marked runs [x] are what Compare compares. Retry goes on with the run's experime
 
     def on_filter_bar_left(self) -> None:
         """Go back to the list."""
-        self._focus_list()
+        self.focus_first()
 
     def action_sort(self) -> None:
         """Choose what orders the list."""
