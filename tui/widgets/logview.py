@@ -58,8 +58,12 @@ class LogView(Lines):
             self._show_end()
 
     def _show_end(self) -> None:
-        # By force: while the scroll bar has not been laid out, nothing else scrolls.
-        self.call_after_refresh(self.scroll_end, animate=False, immediate=True, force=True)
+        self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Show the end once there is a scroll bar, since nothing scrolls before."""
+        if self.following:
+            self._show_end()
 
     def on_resize(self) -> None:
         """Keep the end in view where there are fewer lines now, and where the log was filled before it was laid out."""
