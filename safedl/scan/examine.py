@@ -34,6 +34,8 @@ MANY = 0.05
 """Excess from which wrong labels are called poison."""
 LEAST = 5
 """Images from which a group is one: fewer are outliers, as every class has some."""
+WHOLE = 0.9
+"""Share of a class from which a group that leaves fewer than `LEAST` is all of it."""
 PROBE = 50
 """Images of each class that triggers are reconstructed on, where there is no trusted data."""
 
@@ -116,6 +118,11 @@ class _Pointed:
         return self.positions[self.inside]
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it leaves too few of the class to be told from them."""
+        return int((~self.flagged).sum()) < LEAST
+
+    @property
     def is_trigger(self) -> bool:
         """Whether what they have in common calls their class."""
         return self.calls is not None and self.calls >= CALLS
@@ -180,7 +187,11 @@ def _reclassify(scenario: Scenario, candidates: Tensor) -> Tensor:
 
 
 def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
-    """Return what the judges point at, class by class."""
+    """Return what the judges point at, class by class.
+
+    Nearly all of a class may be poison, as where every image of it got a wave. Where that seems to hold of most
+    classes, it is the trusted images that differ.
+    """
     found = []
     for label in range(scenario.num_classes):
         own = scenario.data.labels == label
@@ -189,9 +200,11 @@ def _point(scenario: Scenario, judges: Sequence[Opinion]) -> list[_Pointed]:
             continue
         positions = own.nonzero().flatten()
         flagged = torch.stack([o.flagged for o in pointing]).any(0)[own]
-        if LEAST <= int(flagged.sum()) <= len(flagged) - LEAST:
-            found.append(_Pointed(label, positions, flagged, flagged, tuple(o.detector for o in pointing)))
-    return found
+        pointed = _Pointed(label, positions, flagged, flagged, tuple(o.detector for o in pointing))
+        if int(flagged.sum()) >= LEAST and (not pointed.is_whole or float(flagged.float().mean()) >= WHOLE):
+            found.append(pointed)
+    most = 2 * sum(pointed.is_whole for pointed in found) > scenario.num_classes
+    return [pointed for pointed in found if not (most and pointed.is_whole)]
 
 
 def _try(
@@ -242,9 +255,12 @@ def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: b
             line += f". What they have in common sends {found.calls:.0%} of other images to this class"
         if joined := len(found.members) - size:
             line += f". {joined} more images of it carry that"
-        if found.moved >= MOVED:
+        if found.is_whole:
+            line += ". They are nearly all of it: most of it is poison, or its trusted images come from elsewhere"
+        elif found.moved >= MOVED:
             line += f". A model trained without them takes {found.moved:.0%} of them for other classes"
-        groups.append(Group(found.members, found.label, len(found.by) > 1 or found.is_trigger, f"{line}."))
+        certain = not found.is_whole and (len(found.by) > 1 or found.is_trigger)
+        groups.append(Group(found.members, found.label, certain, f"{line}."))
     return sorted(groups, key=lambda group: -len(group.members)), dismissed
 
 

@@ -123,14 +123,30 @@ def test_two_detectors_or_a_trigger_make_it_certain(
     assert group.certain == certain and group.target == 0
 
 
-@pytest.mark.parametrize(("left", "found"), [(0, False), (4, False), (5, True), (-5, True), (-4, False)])
-def test_a_few_images_are_no_group_nor_is_all_but_a_few(clean_scenario: Scenario, left: int, found: bool) -> None:
+@pytest.mark.parametrize(("left", "found"), [(0, False), (4, False), (5, True), (-5, True), (-4, True)])
+def test_a_few_images_are_no_group(clean_scenario: Scenario, left: int, found: bool) -> None:
     own = (clean_scenario.data.labels == 3).nonzero().flatten()
     flagged = torch.zeros(len(clean_scenario.data), dtype=torch.bool)
     flagged[own[:left]] = True
     pointed = _point(clean_scenario, [Opinion("spectral_signatures", flagged.float(), flagged, (3,), {})])
     assert [p.label for p in pointed] == [3] * found
     assert not _point(clean_scenario, [Opinion("spectral_signatures", flagged.float(), flagged, (4,), {})])
+
+
+def test_all_of_a_class_is_a_group_but_not_for_certain(clean_scenario: Scenario) -> None:
+    flagged = clean_scenario.data.labels == 3
+    (pointed,) = _point(clean_scenario, [Opinion(n, flagged.float(), flagged, (3,), {}) for n in ("one", "two")])
+    (group,), _ = _backdoor_groups(clean_scenario, [pointed], trusted=True)
+    assert group.target == 3 and not group.certain and "trusted images come from elsewhere" in group.sentence
+
+
+@pytest.mark.parametrize(("classes", "found"), [(5, 5), (6, 0)])
+def test_trusted_images_from_elsewhere_are_no_poison_of_most_classes(
+    clean_scenario: Scenario, classes: int, found: int
+) -> None:
+    flagged = clean_scenario.data.labels < classes
+    opinion = Opinion("anomaly_detection", flagged.float(), flagged, tuple(range(classes)), {})
+    assert len(_point(clean_scenario, [opinion])) == found
 
 
 def test_without_trusted_images_only_clusters_point_at_a_class(

@@ -115,6 +115,18 @@ async def test_own_data_does_not_go_by_the_name_shape_and_recipe_of_a_built_in_s
         assert profile.dataset is not None and (profile.dataset.name, profile.dataset.type) == ("digits", "builtin")
 
 
+async def test_data_that_is_not_there_is_told_and_saved_all_the_same(workspace: Workspace) -> None:
+    path = own(workspace)
+    async with app_on(workspace) as (app, pilot):
+        pane = await opened(app, pilot)
+        pane.change({("dataset", "path"): "../fotos"})
+        assert pane.status == "valid, but dataset.path: no such file here: ../fotos"
+        assert "path: ../fotos" in path.read_text()
+        (workspace.root / "fotos").mkdir()
+        await opened(app, pilot)
+        assert pane.status.startswith("valid · ")
+
+
 async def test_in_the_smallest_terminal_all_answers_to_a_question_are_in_view(workspace: Workspace) -> None:
     own(workspace)
     async with app_on(workspace, (60, 16)) as (app, pilot):

@@ -265,18 +265,6 @@ async def test_a_wrong_value_shows_its_error_below_and_is_not_saved(workspace: W
         assert path.read_text() == PROFILE
 
 
-async def test_data_that_is_not_there_is_told_and_saved_all_the_same(workspace: Workspace) -> None:
-    path = own(workspace)
-    async with app_on(workspace) as (app, pilot):
-        pane = await opened(app, pilot)
-        pane.change({("dataset", "path"): "../fotos"})
-        assert pane.status == "valid, but dataset.path: no such file here: ../fotos"
-        assert "path: ../fotos" in path.read_text()
-        (workspace.root / "fotos").mkdir()
-        await opened(app, pilot)
-        assert pane.status.startswith("valid · ")
-
-
 async def test_leaving_a_field_leaves_its_value(workspace: Workspace) -> None:
     path = own(workspace)
     async with app_on(workspace) as (app, pilot):
