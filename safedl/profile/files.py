@@ -22,9 +22,12 @@ def own_files(profile: Profile) -> dict[str, str]:
 
 def find_file(name: str, folders: Sequence[str | Path]) -> Path | None:
     """Return where a file or folder lies: by its absolute path, or in the first of `folders` that has it."""
-    path = Path(name).expanduser()
-    candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
-    return next((c for c in candidates if c.exists()), None)
+    try:
+        path = Path(name).expanduser()
+        candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
+        return next((c for c in candidates if c.exists()), None)
+    except (OSError, RuntimeError):  # a name too long for the disk, a locked folder, the home of a user unknown here
+        return None
 
 
 def absent_files(profile: Profile, workspace: Path) -> tuple[str, ...]:

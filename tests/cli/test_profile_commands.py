@@ -64,6 +64,15 @@ def test_check_notes_files_that_are_not_here(workspace: Workspace) -> None:
     assert json.loads(call(profile.app, workspace, "check", "own", "--json").stdout)["notes"] == told
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/own.npz", f"{'a' * 300}.npz"])
+def test_check_notes_files_that_cannot_be_here(workspace: Workspace, name: str) -> None:
+    (workspace.root / "profiles").mkdir()
+    (workspace.root / "profiles" / "own.yaml").write_text(f"dataset: {{path: {name}}}\nmodel: {{name: cnn}}\n")
+    result = call(profile.app, workspace, "check", "own")
+    assert result.exit_code == 0, "it may run on another machine"
+    assert f"dataset.path: no such file here: {name}" in "".join(result.stderr.splitlines())
+
+
 def test_check_notes_what_is_missing(workspace: Workspace) -> None:
     result = call(profile.app, workspace, "check", str(PUBLISHED / "threat_model_only.yaml"))
     assert result.exit_code == 0
