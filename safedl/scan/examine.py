@@ -256,7 +256,8 @@ def _backdoor_groups(scenario: Scenario, pointed: Sequence[_Pointed], trusted: b
         if joined := len(found.members) - size:
             line += f". {joined} more images of it carry that"
         if found.is_whole:
-            line += ". They are nearly all of it: most of it is poison, or its trusted images come from elsewhere"
+            line += ". They are nearly all of it: most of it is poison"
+            line += ", or its trusted images come from elsewhere" if trusted else ", or it is made as no other class is"
         elif found.moved >= MOVED:
             line += f". A model trained without them takes {found.moved:.0%} of them for other classes"
         certain = not found.is_whole and (len(found.by) > 1 or found.is_trigger)
