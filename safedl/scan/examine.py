@@ -120,7 +120,7 @@ class _Pointed:
     @property
     def is_whole(self) -> bool:
         """Whether it leaves too few of the class to be told from them."""
-        return int((~self.flagged).sum()) < LEAST
+        return int((~(self.flagged & self.inside)).sum()) < LEAST
 
     @property
     def is_trigger(self) -> bool:

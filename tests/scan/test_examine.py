@@ -138,6 +138,9 @@ def test_all_of_a_class_is_a_group_but_not_for_certain(clean_scenario: Scenario)
     (pointed,) = _point(clean_scenario, [Opinion(n, flagged.float(), flagged, (3,), {}) for n in ("one", "two")])
     (group,), _ = _backdoor_groups(clean_scenario, [pointed], trusted=True)
     assert group.target == 3 and not group.certain and "trusted images come from elsewhere" in group.sentence
+    stamped = torch.arange(len(pointed.positions)) < 8
+    (part,), _ = _backdoor_groups(clean_scenario, [replace(pointed, calls=0.9, inside=stamped)], trusted=True)
+    assert part.certain and part.sentence.startswith("8 images") and "nearly all" not in part.sentence
     (group,), _ = _backdoor_groups(clean_scenario, [replace(pointed, calls=0.9)], trusted=False)
     assert not group.certain and "nearly all" in group.sentence and "trusted" not in group.sentence
 
