@@ -117,8 +117,7 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         never = "" if found.experiment else f" · {found.profile.name} has never run: run it in Run (4)"
         self.status = service.verdict(decision) + never
         self._show_item()
-        self.refresh_bindings()
-        self.focus_laid_out(unless=self._reads)
+        self._settle()
 
     def _object(self, error: Exception) -> None:
         """Say in place why there is no checklist: a profile may be half written, a store locked."""
@@ -129,6 +128,10 @@ Manual items never block. The same answers and verdict: safedl note, safedl chec
         self.query_one("#problem", Static).update(printable(text))
         self.query_one("#checklist-box", Box).title(f"Deployment checklist · {name}")
         self.status = "no checklist"
+        self._settle()
+
+    def _settle(self) -> None:
+        """Offer the keys of what is shown now, and where nobody reads an item give it the focus."""
         self.refresh_bindings()
         self.focus_laid_out(unless=self._reads)
 
