@@ -62,17 +62,22 @@ def _draw_examples(outcome: Outcome) -> list[tuple[str, bytes]]:
 
 def _draw_histograms(outcome: Outcome) -> list[tuple[str, str, bytes]]:
     """Return name, path and picture of the histograms a method asks for, and of a detector's scores per class."""
-    from safedl.reports.plots import histogram
+    from safedl.reports.plots import histograms
 
-    drawn = [(name, histogram({"values": values}, name, "value")) for name, values in outcome.histograms.items()]
+    drawn = [(name, histograms({name: {"values": data}}, "value")[0]) for name, data in outcome.histograms.items()]
     if outcome.scores is not None and outcome.labels is not None:
-        for label, name in enumerate(outcome.classes):
-            member = outcome.labels == label
-            series = {"samples": outcome.scores[member]}
-            if outcome.poisoned is not None:
-                poisoned = outcome.poisoned[member]
-                series = {"clean": outcome.scores[member][~poisoned], "poisoned": outcome.scores[member][poisoned]}
-            drawn.append((name, histogram(series, f"Class {name}", "score (higher is more suspicious)")))
+        if outcome.poisoned is None:
+            groups = {"samples": outcome.labels >= 0}
+        else:
+            groups = {"clean": ~outcome.poisoned, "poisoned": outcome.poisoned}
+        series = {
+            f"Class {name}": {
+                group: outcome.scores[member & (outcome.labels == label)] for group, member in groups.items()
+            }
+            for label, name in enumerate(outcome.classes)
+        }
+        pictures = histograms(series, "score (higher is more suspicious)")
+        drawn += zip(outcome.classes, pictures, strict=True)
     return [(name, f"{result.HISTOGRAMS}/{files.file_name(i, name)}", data) for i, (name, data) in enumerate(drawn)]
 
 

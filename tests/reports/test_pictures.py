@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from safedl.reports.images import GAP, grid, overlay, to_uint8
-from safedl.reports.plots import drawable, histogram
+from safedl.reports.plots import Series, drawable, histograms
 from tests.reports.samples import image
 
 
@@ -38,6 +39,11 @@ def test_two_channels_are_shown_as_grey() -> None:
     assert (pixels(grid([both])) == 150).all()
 
 
+def histogram(series: Series, title: str = "t") -> bytes:
+    """Draw one picture alone."""
+    return histograms({title: series}, "x")[0]
+
+
 def test_images_stand_in_rows() -> None:
     shown = pixels(grid([image(v, side=128) for v in (10, 20, 30)], columns=2))
     assert shown.shape == (2 * 128 + GAP, 2 * 128 + GAP, 3)
@@ -58,7 +64,7 @@ def test_overlay_blends_by_the_mask() -> None:
 
 
 def test_png_carries_no_date_or_version() -> None:
-    plot = histogram({"values": np.arange(5.0)}, "t", "x")
+    plot = histogram({"values": np.arange(5.0)})
     assert Image.open(io.BytesIO(grid([image(1)]))).info == {}
     assert set(Image.open(io.BytesIO(plot)).info) <= {"dpi"}
 
@@ -66,9 +72,9 @@ def test_png_carries_no_date_or_version() -> None:
 def test_plots_from_many_threads_are_the_same_bytes() -> None:
     rng = np.random.default_rng(0)
     series = {"clean": rng.normal(size=200), "poisoned": rng.normal(size=20) + 4}
-    expected = histogram(series, "class $x$", "score")
+    expected = histogram(series, "class $x$")
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(lambda _: histogram(series, "class $x$", "score"), range(8))) == {expected}
+        assert set(pool.map(lambda _: histogram(series, "class $x$"), range(8))) == {expected}
 
 
 @pytest.mark.filterwarnings("error")
@@ -77,19 +83,35 @@ def test_plots_from_many_threads_are_the_same_bytes() -> None:
     [[], [np.nan, np.inf], [0.0], [1.0, np.nextafter(1.0, 2)], [1e300, 1e300], [-1e-12, 1e-12], [3, 3, 3]],
 )
 def test_odd_values_can_be_plotted(values: list[float]) -> None:
-    assert pixels(histogram({"clean": np.array(values), "poisoned": np.empty(0)}, "t", "x")).shape[2] >= 3
+    assert pixels(histogram({"clean": np.array(values), "poisoned": np.empty(0)})).shape[2] >= 3
 
 
 @pytest.mark.filterwarnings("error")
 def test_hostile_titles_can_be_plotted() -> None:
     for title in (r"$\frac{", "日本\u202e", "a\x00b\n\x1b[2J", "_hidden", "x" * 500):
-        histogram({"values": np.arange(3)}, title, "x")
+        histogram({"values": np.arange(3)}, title)
     assert drawable("é日$") == "é?$"
+
+
+def test_histograms_of_one_call_share_their_axes_and_nothing_else() -> None:
+    """A picture holds its own values only, at the place that they have on the scale of all."""
+    near, far, middle = (np.full(50, value) for value in (0.0, 10.0, 5.0))
+
+    def draw(first: NDArray[np.float64], others: NDArray[np.float64]) -> list[bytes]:
+        return histograms({"a": {"values": first}, "b": {"values": middle}, "c": {"values": others}}, "x")
+
+    one, other = draw(near, far), draw(far, near)
+    plot = np.s_[40:]  # the titles stand above
+    assert one[1] == other[1]
+    assert (pixels(one[0])[plot] == pixels(other[2])[plot]).all()
+    assert (pixels(one[0])[plot] != pixels(one[2])[plot]).any()
+    assert one[1] != histogram({"values": middle}, "b")
+    assert histograms({}, "x") == []
 
 
 def test_series_are_told_apart_without_colour() -> None:
     values = np.repeat(np.linspace(0, 1, 40), 50)
-    grey = [np.asarray(Image.open(io.BytesIO(histogram(s, "t", "x"))).convert("L"), np.int16) for s in (
+    grey = [np.asarray(Image.open(io.BytesIO(histogram(s))).convert("L"), np.int16) for s in (
         {"clean": values, "poisoned": np.empty(0)}, {"clean": np.empty(0), "poisoned": values},
     )]  # fmt: skip
     inside = np.s_[150:200, 200:240]  # below the tops of the bars
