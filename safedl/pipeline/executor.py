@@ -50,6 +50,7 @@ class _Done:
 
 @dataclass(frozen=True)
 class _Running:
+    stage: Stage
     monitor: StageMonitor
     device: torch.device
 
@@ -137,13 +138,14 @@ class Executor:
 
     def _start_ready(self) -> list[Event]:
         events = []
-        for stage in self._waiting():
-            if len(self._running) >= self._workers:
-                break
-            needs = [n for n in (stage.parent, stage.after) if n]
-            if all(n in self._results for n in needs):
-                events.append(self._start(stage))
+        while len(self._running) < self._workers and (ready := [s for s in self._waiting() if self._is_ready(s)]):
+            # Defenses of one attack share what they compute: side by side, one would wait for the other to do so.
+            busy = [(r.stage.attack, r.stage.seed) for r in self._running.values()]
+            events.append(self._start(min(ready, key=lambda stage: busy.count((stage.attack, stage.seed)))))
         return events
+
+    def _is_ready(self, stage: Stage) -> bool:
+        return all(needed in self._results for needed in (stage.parent, stage.after) if needed)
 
     def _start(self, stage: Stage) -> Event:
         uid = self._uids[stage.id]
@@ -159,7 +161,7 @@ class Executor:
             baseline=self._results.get(f"baseline@{stage.seed}"),
             after=self._results.get(stage.after or ""),
         )
-        self._running[stage.id] = _Running(monitor, device)
+        self._running[stage.id] = _Running(stage, monitor, device)
         threading.Thread(target=self._work, args=(job, monitor), name=f"{STAGE_THREAD}{stage.id}", daemon=True).start()
         return event("run", uid, status="running", device=str(device))
 
