@@ -78,7 +78,7 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
         "private": lambda: speed_plan.against_naive("digits", private=True),
         "overhead": lambda: (speed_plan.overhead("fashionmnist", 300, speed_plan.REPEATS), ""),
         "overhead-large": lambda: (speed_plan.overhead("fashionmnist", 1_000, 1), ""),
-        "influence": lambda: (speed_methods.influence("digits") + speed_methods.influence("fashionmnist"), ""),
+        "influence": _influence,
         "detectors": lambda: (speed_methods.detectors(), ""),
         "store": _store,
         "start": lambda: (speed_start.start(), ""),
@@ -87,6 +87,11 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
         "workers-fashion": lambda: (speed_plan.workers("fashionmnist"), ""),
     }
     return parts[part]()
+
+
+def _influence() -> tuple[list[Row], str]:
+    cases = [(dataset, network) for network in ("mlp", "cnn") for dataset in ("digits", "fashionmnist")]
+    return [row for case in cases for row in speed_methods.influence(*case)], ""
 
 
 def _store() -> tuple[list[Row], str]:

@@ -31,14 +31,14 @@ SAMPLES, ONE_BY_ONE, REPEATS = 10_000, 500, 5
 PER_CLASS, POISON = 2000, 0.05
 
 
-def influence(dataset: str) -> list[Row]:
+def influence(dataset: str, network: str) -> list[Row]:
     """Return what the influence of 10,000 samples on trusted data takes; samples repeat where a set has fewer.
 
     One sample at a time every sample costs the same, so 500 of them are timed and counted up.
     """
     torch.set_num_threads(1)
     data = load(DatasetSettings(name=dataset, download=False), 0)
-    model = build(ModelSettings(name="cnn"), data, 0).eval()
+    model = build(ModelSettings(name=network), data, 0).eval()
     train = data.train.select(torch.arange(SAMPLES) % len(data.train))
     direction = mean_gradient(model, data.trusted, CPU)
     ours, plain = [], []
@@ -50,7 +50,7 @@ def influence(dataset: str) -> list[Row]:
         if not torch.allclose(forward[:ONE_BY_ONE], single, rtol=1e-3, atol=1e-4 * float(single.abs().max())):
             raise RuntimeError("the two ways disagree")
     fast, slow = median(ours), median(plain)
-    name = f"{dataset}, cnn: influence of {SAMPLES:,} samples on trusted data"
+    name = f"{dataset}, {network}: influence of {SAMPLES:,} samples on trusted data"
     return [
         (f"{name}, by forward mode", f"{fast.cpu:.2f} s", ""),
         (f"{name}, by one gradient per sample (from {ONE_BY_ONE})", f"{slow.cpu:.1f} s", ""),
