@@ -6,7 +6,8 @@ import filecmp
 from collections.abc import Sequence
 from pathlib import Path
 
-from safedl.profile.files import find_file, own_files
+from safedl.lookup import find
+from safedl.profile.files import own_files
 from safedl.profile.schema import Profile
 
 
@@ -17,7 +18,7 @@ def same_files(profile: Profile, now: Sequence[str | Path], then: Sequence[str |
     other. What is no longer there, as after a move, cannot be told apart and counts as the same, as does a copy of a
     file.
     """
-    return all(_same(find_file(name, now), find_file(name, then)) for name in own_files(profile).values())
+    return all(_same(find(name, now), find(name, then)) for name in own_files(profile).values())
 
 
 def _same(now: Path | None, then: Path | None) -> bool:

@@ -20,6 +20,7 @@ from safedl.data import gtsrb
 from safedl.data.download import fetch
 from safedl.data.imageset import ImageSet, Raw
 from safedl.errors import UsageError
+from safedl.lookup import expanded
 from safedl.progress import Progress
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def read_builtin(
 def data_folder(root: str | None, folders: Sequence[Path]) -> Path:
     """Return where built-in data sets lie: `root` (below one of `folders`), else SAFEDL_DATA, else a cache folder."""
     if root:
-        candidates = [folder / Path(root).expanduser() for folder in folders or [Path()]]
+        candidates = [folder / expanded(root) for folder in folders or [Path()]]
         return next((c for c in candidates if c.is_dir()), candidates[-1]).absolute()
     if os.environ.get("SAFEDL_DATA"):
-        return Path(os.environ["SAFEDL_DATA"]).expanduser().absolute()
+        return expanded(os.environ["SAFEDL_DATA"]).absolute()
     return user_cache_path("safedl", appauthor=False) / "data"
 
 

@@ -16,8 +16,8 @@ from safedl.catalog.settings import DatasetSettings
 from safedl.data import sources
 from safedl.data.imageset import Dataset, ImageSet, Raw, tensor_digest
 from safedl.data.split import by_class, trusted_counts
-from safedl.data.usercode import find
 from safedl.errors import UsageError
+from safedl.lookup import require
 from safedl.progress import SILENT, Progress
 from safedl.text import composed
 
@@ -101,7 +101,7 @@ def load_suspects(
     known = nothing
     if trusted:
         like = (raw.train.images.shape[1], raw.train.images.shape[2], raw.train.images.shape[3])
-        place = find(trusted, folders, "scan.trusted")
+        place = require(trusted, folders, "scan.trusted")
         known = _trusted(DatasetSettings(name="trusted", path=str(place)), classes, like, progress)
         known = _unsuspected(known, raw.train, trusted, progress)
     test = raw.test or nothing

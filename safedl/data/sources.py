@@ -14,8 +14,8 @@ from safedl.data.imageset import Raw
 from safedl.data.module import read_module
 from safedl.data.parquet import parquet_files, read_parquet, tells_parts
 from safedl.data.parts import folder_part
-from safedl.data.usercode import find
 from safedl.errors import UsageError
+from safedl.lookup import require
 from safedl.progress import Progress
 
 
@@ -28,9 +28,9 @@ def read(
     Raises `UsageError` if they cannot be read.
     """
     if settings.path:
-        path = find(settings.path, folders, "dataset.path")
+        path = require(settings.path, folders, "dataset.path")
     elif settings.type == "custom":
-        path = find(settings.name, folders, "dataset.name")
+        path = require(settings.name, folders, "dataset.name")
     else:
         catalog.dataset(settings.name)
         return read_builtin(settings, folders, shape, progress)

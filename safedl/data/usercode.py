@@ -1,4 +1,4 @@
-"""Files and modules that a profile names: where they are found, and how a module's function is called."""
+"""Modules that a profile names: how they are loaded, and how a function of theirs is called."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
@@ -37,26 +36,6 @@ class _Loaded:
 
 
 _LOADED: dict[Path, _Loaded] = {}
-
-
-def find(name: str, folders: Sequence[Path], key: str) -> Path:
-    """Return the absolute path of the file or folder `name`: absolute, or in the first of `folders` that has it.
-
-    Without folders it is looked for in the current one. Raises `UsageError` naming the profile's `key`.
-    """
-    path = Path(name).expanduser()
-    candidates = [path] if path.is_absolute() else [folder / path for folder in folders or [Path()]]
-    for candidate in candidates:
-        if candidate.exists():
-            return _plain(candidate.absolute())
-    looked = dict.fromkeys(os.path.normpath(c.absolute().parent) for c in candidates)
-    raise UsageError(f"{key}: no such file: {name} (looked in {', '.join(looked)})")
-
-
-def _plain(path: Path) -> Path:
-    """Return a path without `..`, as people read it, where that is the same file: behind links it may be another."""
-    plain = Path(os.path.normpath(path))
-    return plain if plain.exists() and plain.samefile(path) else path
 
 
 def call(

@@ -16,8 +16,9 @@ from safedl.catalog.models import check_params
 from safedl.catalog.settings import ModelSettings
 from safedl.data.draws import seeded
 from safedl.data.imageset import Dataset, tensor_digest
-from safedl.data.usercode import call, code_digest, find, importing
+from safedl.data.usercode import call, code_digest, importing
 from safedl.errors import UsageError, in_a_line
+from safedl.lookup import require
 from safedl.models import architectures
 from safedl.models.classifier import Classifier
 from safedl.models.dropout import seed_dropout
@@ -58,7 +59,7 @@ def build(
 
     model = initialise(make, seed)
     if settings.weights:
-        load_weights(model, find(settings.weights, folders, "model.weights"))
+        load_weights(model, require(settings.weights, folders, "model.weights"))
     return model
 
 
@@ -104,7 +105,7 @@ def identity(settings: ModelSettings, dataset: Dataset, folders: Sequence[Path] 
         {
             "model": [code_digest(module), *made] if module else settings.name,
             "params": settings.params if module else check_params(settings.name, settings.params).model_dump(),
-            "weights": file_digest(find(settings.weights, folders, "model.weights")) if settings.weights else None,
+            "weights": file_digest(require(settings.weights, folders, "model.weights")) if settings.weights else None,
             "shape": dataset.shape,
             "num_classes": len(dataset.classes),
             "statistics": _statistics(dataset),
@@ -162,7 +163,7 @@ def prepare(net: nn.Module, seed: int) -> None:
 
 def _module(settings: ModelSettings, folders: Sequence[Path]) -> Path | None:
     """Return the user's module, or None for a built-in model."""
-    return find(settings.own, folders, f"model.{'path' if settings.path else 'name'}") if settings.own else None
+    return require(settings.own, folders, f"model.{'path' if settings.path else 'name'}") if settings.own else None
 
 
 def _user_net(settings: ModelSettings, dataset: Dataset, path: Path, seed: int, progress: Progress) -> nn.Module:

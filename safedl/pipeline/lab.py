@@ -16,8 +16,9 @@ from safedl.cache import ArtifactCache, digest, file_digest
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data.imageset import Dataset
 from safedl.data.load import load, load_suspects, read, split
-from safedl.data.usercode import code_digest, find
+from safedl.data.usercode import code_digest
 from safedl.errors import UsageError
+from safedl.lookup import require
 from safedl.models.build import build, identity
 from safedl.models.classifier import Classifier
 from safedl.plan import Stage
@@ -112,7 +113,7 @@ class Lab:
         def look() -> str:
             if settings.own:  # what its functions import is part of it, and known once they were called
                 build(settings, dataset, seed, self.folders)
-                code = code_digest(find(settings.own, self.folders, "model.path"))
+                code = code_digest(require(settings.own, self.folders, "model.path"))
                 self._identities.setdefault(f"code {seed}", code)
             return identity(settings, dataset, self.folders)
 
@@ -185,7 +186,7 @@ class Lab:
         weights = self.profile.scan.weights
         if not weights:
             return None
-        path = find(weights, self.folders, "scan.weights")
+        path = require(weights, self.folders, "scan.weights")
         if not path.is_file():
             raise UsageError(f"scan.weights: {path} is a folder; name a file with weights")
         return path

@@ -15,8 +15,8 @@ from torch import Tensor
 from safedl.catalog.defenses.backdoor import FEWEST_CLASSES
 from safedl.catalog.settings import ScanSettings
 from safedl.data.imageset import Dataset
-from safedl.data.usercode import find
 from safedl.defenses.contract import Scenario
+from safedl.lookup import require
 from safedl.models.classifier import Classifier
 from safedl.models.weights import load_weights
 from safedl.pipeline.picture import files_of
@@ -57,7 +57,7 @@ def scan(dataset: Dataset, bench: Workbench, settings: ScanSettings, folders: tu
     suspect_model = None
     if settings.weights:
         suspect_model = bench.build(bench.seed)
-        load_weights(suspect_model, find(settings.weights, folders, "scan.weights"))
+        load_weights(suspect_model, require(settings.weights, folders, "scan.weights"))
     trained = bench.fit(dataset.train)
     learned = accuracy(bench.predict(trained, dataset.train.images), dataset.train.labels)
     scenario = Scenario(dataset.train, dataset.trusted, dataset.classes, trained.clone(), bench)

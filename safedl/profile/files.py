@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
+from safedl.lookup import find
 from safedl.profile.schema import Profile
 
 
@@ -20,19 +20,9 @@ def own_files(profile: Profile) -> dict[str, str]:
     return {key: name for key, name in named.items() if name}
 
 
-def find_file(name: str, folders: Sequence[str | Path]) -> Path | None:
-    """Return where a file or folder lies: by its absolute path, or in the first of `folders` that has it."""
-    try:
-        path = Path(name).expanduser()
-        candidates = [path] if path.is_absolute() else [Path(folder) / path for folder in folders]
-        return next((c for c in candidates if c.exists()), None)
-    except (OSError, RuntimeError):  # a name too long for the disk, a locked folder, the home of a user unknown here
-        return None
-
-
 def absent_files(profile: Profile, workspace: Path) -> tuple[str, ...]:
     """Return a line for each file that a profile names and that is not on this machine: it may run on another one."""
     folders = [*([profile.path.resolve().parent] if profile.path else []), workspace]
     scan = {"scan.trusted": profile.scan.trusted, "scan.weights": profile.scan.weights}
     named = {**own_files(profile), **{key: name for key, name in scan.items() if name}}
-    return tuple(f"{key}: no such file here: {name}" for key, name in named.items() if not find_file(name, folders))
+    return tuple(f"{key}: no such file here: {name}" for key, name in named.items() if not find(name, folders))

@@ -17,7 +17,6 @@ from safedl.catalog.settings import DatasetSettings
 from safedl.data.imageset import ImageSet
 from safedl.data.load import load, load_suspects
 from safedl.data.split import by_class, trusted_counts
-from safedl.data.usercode import find
 from safedl.errors import UsageError
 from tests.conftest import Listening
 
@@ -318,16 +317,3 @@ def test_images_that_are_hard_to_see_are_told(tmp_path: Path, pixels: np.ndarray
     load(DatasetSettings(path=str(tmp_path / "dull.npz")), 0, progress=Listening(heard))
     told = [message for message in heard if "figures may flatter" not in message]
     assert [re.split("[:;]", message)[0] for message in told] == said
-
-
-def test_a_path_is_told_without_dots_unless_links_make_it_another(tmp_path: Path) -> None:
-    (tmp_path / "profiles").mkdir()
-    (tmp_path / "own.npz").touch()
-    assert find("../own.npz", [tmp_path / "profiles"], "dataset.path") == tmp_path / "own.npz"
-    (tmp_path / "far" / "deep").mkdir(parents=True)
-    (tmp_path / "far" / "own.npz").touch()
-    (tmp_path / "linked").symlink_to(tmp_path / "far" / "deep")
-    found = find("../own.npz", [tmp_path / "linked"], "dataset.path")
-    assert found.samefile(tmp_path / "far" / "own.npz")
-    with pytest.raises(UsageError, match=r"looked in [^.]+\)$"):
-        find("../none.npz", [tmp_path / "profiles", tmp_path / "far"], "dataset.path")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from safedl.errors import SafedlError
+from safedl.lookup import expanded
 from tui.widgets.fillin import FillIn, Line, Values
 
 if TYPE_CHECKING:
@@ -59,4 +59,4 @@ def _objection(values: Values) -> str | None:
 
 def _expanded(values: Values) -> dict[str, str | None]:
     """Return what was written with `~` as the home folder, and None for nothing."""
-    return {n: str(Path(text).expanduser()) if text.startswith("~/") else text or None for n, text in values.items()}
+    return {n: str(expanded(text)) if text.startswith("~/") else text or None for n, text in values.items()}
