@@ -77,7 +77,7 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
         "plan-fashion": lambda: speed_plan.against_naive("fashionmnist"),
         "private": lambda: speed_plan.against_naive("digits", private=True),
         "overhead": lambda: (speed_plan.overhead("fashionmnist", 300, speed_plan.REPEATS), ""),
-        "overhead-large": lambda: (speed_plan.overhead("fashionmnist", 1_000, 1), ""),
+        "overhead-large": lambda: (speed_plan.overhead("fashionmnist", 2_000, 1), ""),
         "influence": _influence,
         "detectors": lambda: (speed_methods.detectors(), ""),
         "store": _store,

@@ -17,7 +17,7 @@ from safedl.data.imageset import Dataset, ImageSet, tensor_digest
 from safedl.models.classifier import Classifier
 from safedl.training.workbench import Workbench, load_tensors, model_digest
 
-VERSION = 3
+VERSION = 4
 """Raised when an attack would draw other poison from the same inputs."""
 
 

@@ -19,6 +19,7 @@ from safedl.attacks.selection import check_class, check_eligible, draw
 from safedl.catalog.attacks.backdoor import LearnedTriggerParams
 from safedl.data.imageset import ImageSet
 from safedl.models.classifier import Classifier
+from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
 from safedl.training.predict import predict
 
@@ -41,7 +42,7 @@ def poison(data: ImageSet, params: LearnedTriggerParams, context: AttackContext)
     others = data.labels != target
     check_eligible(others, 1.0, f"image outside class {target}")
     images = data.images[draw(others, params.trigger_samples, context.rng)]
-    model = context.clean_model.clone().requires_grad_(False).to(context.device)
+    model = frozen(context.clean_model.to(context.device))
     trigger = optimise_trigger(model, images, params, context)
     logits = predict(model, trigger.apply(images), context.device, context.progress)
     return plant(

@@ -17,10 +17,9 @@ from safedl.attacks.selection import check_class, check_eligible, draw, perturba
 from safedl.catalog.attacks.poisoning import CleanLabelParams
 from safedl.data.imageset import ImageSet
 from safedl.models.classifier import Classifier
+from safedl.models.frozen import frozen
 from safedl.training.fit import to_float
-from safedl.training.predict import predict
-
-BATCH = 256
+from safedl.training.predict import BATCH, predict
 
 
 def poison(data: ImageSet, params: CleanLabelParams, context: AttackContext) -> Poisoning:
@@ -34,7 +33,7 @@ def poison(data: ImageSet, params: CleanLabelParams, context: AttackContext) -> 
     """
     if context.clean_model is None:
         raise ValueError("clean_label needs the clean model")
-    model = context.clean_model.clone().requires_grad_(False).to(context.device)
+    model = frozen(context.clean_model.to(context.device))
     target = params.target_class
     if target is not None:
         check_class("clean_label.target_class", target, context.num_classes)
