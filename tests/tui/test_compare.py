@@ -224,6 +224,17 @@ async def test_runs_are_dropped_added_and_remembered(filled: Workspace) -> None:
         await until(lambda: pane.shows_rankings and not app.marked)
 
 
+async def test_rankings_are_there_again_when_the_last_mark_is_gone(filled: Workspace) -> None:
+    async with app_on(filled) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        await mark_static_patch(pane, pilot)
+        for key in ("u", "r"):
+            await pilot.press(key)
+            await until(lambda: not pane.grid.runs and pane.rankings.has_focus)
+            assert "nothing has been measured" not in screen_text(app)
+            assert pane.status.startswith("nothing is marked: space marks")
+
+
 async def test_plots(filled: Workspace) -> None:
     async with app_on(filled, (120, 40)) as (app, pilot):
         pane = await open_pane(app, pilot)

@@ -79,8 +79,8 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
         self.overview: Overview | None = None
-        self.ranked: bool | None = None
-        """Whether rankings are shown; None until someone has chosen."""
+        self.ranked = False
+        """Whether someone wants to see rankings though runs are marked."""
         self._problem = ""
         """Why runs or rankings could not be read."""
 
@@ -176,7 +176,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
     @property
     def shows_rankings(self) -> bool:
         """Whether rankings are shown, by choice or because nothing is marked."""
-        return not self.grid.runs if self.ranked is None else self.ranked
+        return self.ranked or not self.grid.runs
 
     def _show(self) -> None:
         empty = not (self.ranked_attacks if self.shows_rankings else self.grid.runs)
@@ -211,7 +211,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         box.title(f"Compare {count} run{'s' * (count != 1)} · {about}", "= baseline  ★ best  ↑ more is better")
         more = f" · {count} of {marked} marked" if marked > count else ""
         run = self.grid.current
-        self.status = f"{run.record.stage} · {run.record.uid}{more}" if run else NOTHING.splitlines()[0]
+        self.status = f"{run.record.stage} · {run.record.uid}{more}" if run else ""
 
     def on_lines_moved(self, event: Lines.Moved) -> None:
         """Follow the cursor."""
@@ -299,7 +299,7 @@ r shows instead how each attack's defenses rank. Below: bars, curves or a plane 
         def chosen(uid: str | None) -> None:
             if uid is not None:
                 self._mark({uid}, on=True)
-                self.ranked = None
+                self.ranked = False
 
         newest = partial(service.newest_runs, self.frame.workspace)
         self.frame.ask(self, "newest", newest, show, "list the runs")
