@@ -149,9 +149,10 @@ class Follower:
 
 
 def outcome_line(item: Event, stage: _Stage | None) -> str | None:
-    """Return what to say when a stage has reached its end, or something of the experiment itself failed, or None."""
+    """Return what to say when a stage has reached its end, or to warn of the experiment itself, or None."""
     if stage is None:
-        return printable(str(item["message"])) if item["event"] == "log" and item.get("level") == "error" else None
+        said = item["event"] == "log" and item.get("level") in ("warning", "error")
+        return printable(str(item["message"])) if said else None
     if item["event"] != "run" or item["status"] in OPEN:
         return None
     status = item["status"]
@@ -167,7 +168,7 @@ def outcome_line(item: Event, stage: _Stage | None) -> str | None:
 
 
 class PlainView:
-    """One line on stderr when a stage ends, or something fails."""
+    """One line on stderr when a stage ends, or there is something to warn of."""
 
     def __init__(self) -> None:
         self.follower = Follower()

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import Any
 
@@ -31,6 +32,7 @@ from safedl.pipeline.executor import Control, Executor
 from safedl.pipeline.journal import Journal, Listener
 from safedl.pipeline.lab import Lab, choose_devices, share_cores
 from safedl.plan import Plan, expand, expand_scan
+from safedl.profile.files import changed
 from safedl.profile.save import dump
 from safedl.profile.schema import Profile
 from safedl.progress import SILENT, Progress
@@ -216,7 +218,17 @@ class _Driver:
         opening = event(
             "experiment", self.uid, status="started", name=self.prepared.request.profile.name, stages=stages
         )
-        return [opening, *(event("run", uid, status="linked") for uid in finished.values())]
+        return [opening, *self._outdated(), *(event("run", uid, status="linked") for uid in finished.values())]
+
+    def _outdated(self) -> list[Event]:
+        """Return a word to who changed a profile and resumes what began before that: it goes on as it began."""
+        profile, origin = self.prepared.request.profile, self._birth()["profile"]
+        if origin is None or not changed(profile, Path(origin)):
+            return []
+        command = "scan" if self.prepared.request.scan else "run"
+        change = f"safedl {command} {quote(origin)}"
+        message = f"the profile was changed since, this goes on as it began; for the change: {change}"
+        return [event("log", self.uid, level="warning", message=message)]
 
     # --- what is written before anything runs
 

@@ -1,10 +1,12 @@
-"""The files of its own that a profile names, and whether they are there."""
+"""The files of its own that a profile names, whether they are there, and whether it was changed itself."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from safedl.errors import NotFoundError, UsageError
 from safedl.lookup import find
+from safedl.profile.load import load
 from safedl.profile.schema import Profile
 
 
@@ -26,3 +28,15 @@ def absent_files(profile: Profile, workspace: Path) -> tuple[str, ...]:
     scan = {"scan.trusted": profile.scan.trusted, "scan.weights": profile.scan.weights}
     named = {**own_files(profile), **{key: name for key, name in scan.items() if name}}
     return tuple(f"{key}: no such file here: {name}" for key, name in named.items() if not find(name, folders))
+
+
+def changed(profile: Profile, origin: Path) -> bool:
+    """Return whether `origin`, where a profile was read from, says something else by now; `risk_analysis` is ours."""
+    try:
+        now = load(origin)
+    except NotFoundError:
+        return False
+    except UsageError:
+        return True
+    both = [{**p.document, "risk_analysis": None} for p in (profile, now)]
+    return both[0] != both[1]

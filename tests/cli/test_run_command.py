@@ -71,3 +71,21 @@ def test_an_older_report_is_not_taken_for_that_of_a_run_that_is_not_complete(
     ran = safedl("run", "quick.yaml")
     assert ran.code == 3 and "report were not written" in ran.err
     assert "report: " not in ran.err and "GO" not in ran.err and "safedl resume" in ran.err
+
+
+def test_who_changes_a_profile_and_resumes_is_told_that_the_change_is_not_in_it(safedl: Safedl, tmp_path: Path) -> None:
+    profile = tmp_path / "none left.yaml"
+    text = PROFILE.replace("{path: talker.py}", "{name: mlp}").replace("flip_rate: 0.2", "flip_rate: 0.0005")
+    profile.write_text(text)
+    first = safedl("run", str(profile))
+    assert first.code == 3 and "nothing to poison" in first.err and "was changed since" not in first.err
+    profile.write_text(text + "risk_analysis: {label_flipping: {severity: 0.5}}\n")  # as `safedl risk --write` does
+    assert "was changed since" not in safedl("resume").err
+    profile.write_text(text.replace("0.0005", "0.2"))
+    again = safedl("resume")
+    assert again.code == 3
+    told = f"the profile was changed since, this goes on as it began; for the change: safedl run '{profile}'"
+    assert told in " ".join(again.err.split())
+    assert safedl("run", str(profile)).code == 0
+    profile.unlink()
+    assert "was changed since" not in safedl("resume").err
