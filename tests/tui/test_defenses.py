@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -134,6 +137,17 @@ def test_a_plan_costs_what_its_stages_took(tmp_path: Path) -> None:
     # dp_training never ran; the attack, three detectors at 30, 10 and 1, and four bounds have to run again
     assert plan_cost.cost(other, known) == Cost(9, 2, 1, 30.0 + 41.0 + 4 * 30.0)
     assert plan_cost.cost(profile, History()) == Cost(11, 0, 11, 0.0)
+
+
+def test_measuring_a_defense_is_part_of_how_long_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    clock = ((begin + timedelta(seconds=10 * n)).isoformat() for n in count())
+    monkeypatch.setattr("safedl.events.now", partial(next, clock))
+    work = Workplace(tmp_path)
+    profile = ran(work, seeds=(0,))
+    known = plan_cost.history(work.db, profile)
+    assert known.of("robust_loss", "label_flipping") == pytest.approx(60.0, abs=0.01)  # 30 are the method's own
+    assert known.of("anomaly_detection", "static_patch") == pytest.approx(60.0, abs=0.01)
 
 
 def test_what_another_seed_did_is_still_to_be_done(tmp_path: Path) -> None:

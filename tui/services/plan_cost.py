@@ -9,8 +9,10 @@ from pathlib import Path
 from safedl.plan import expand
 from safedl.profile.schema import Profile
 
-TOOK = """SELECT kind, coalesce(attack, ''), coalesce(defense, ''), avg(seconds) FROM run_metrics
+TOOK = """SELECT kind, coalesce(attack, ''), coalesce(defense, ''), avg(max(seconds,
+coalesce((julianday(finished_at) - julianday(started_at)) * 86400, 0))) FROM run_metrics
 WHERE +status = 'completed' AND dataset = ? AND model = ? AND seconds IS NOT NULL GROUP BY 1, 2, 3"""
+"""`seconds` are those of the method, models from the cache included; the stage had its result measured, too."""
 DONE = "SELECT recipe, seed FROM run WHERE +status = 'completed' AND dataset = ? AND model = ?"
 MOST = 100_000
 
