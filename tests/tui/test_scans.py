@@ -176,6 +176,9 @@ async def test_t_takes_data_and_model_home(
         app.screen.query_one("#line-data", Field).value = str(tmp_path / "there.npz")
         await pilot.press("ctrl+s")
         await until(lambda: "exists already" in screen_text(app))
+        app.screen.query_one("#line-data", Field).value = "~nobody-of-that-name/clean.npz"
+        await pilot.press("ctrl+s")
+        await until(lambda: "home directory" in screen_text(app))
         app.screen.query_one("#line-data", Field).value = str(tmp_path / "clean.npz")
         await pilot.press("ctrl+s")
         await until(lambda: isinstance(app.screen, Dialog) and "957 kept, 43 dropped" in screen_text(app))

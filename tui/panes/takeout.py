@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safedl.lookup import expanded
 from safedl.workspace import LIST_ENDING, MODEL_ENDINGS
 from tui.widgets.fillin import FillIn, Line, Values
 from tui.widgets.modal import Dialog
@@ -51,8 +50,8 @@ def ask_for_export(app: SafedlApp, uid: str) -> None:
 
 
 def _targets(values: Values) -> dict[str, Path]:
-    """Return what is to be written where, by option of `safedl export`."""
-    return {name: expanded(text).absolute() for name, text in values.items() if text}
+    """Return what is written where, by option of `safedl export`. Raises `RuntimeError` for a ~user who is nobody."""
+    return {name: Path(text).expanduser().absolute() for name, text in values.items() if text}
 
 
 def _objection(values: Values) -> str | None:

@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, Static
 
-from safedl.lookup import expanded
 from safedl.text import printable
 from tui.widgets.inorder import InOrder
 from tui.widgets.modal import Choice, Dialog
@@ -115,12 +114,12 @@ def ask_path(
     """Ask where to write a file, and before one is overwritten whether it may be; then call `then` with the path."""
 
     def checked(values: Values) -> str | None:
-        return objection(str(expanded(values["path"]))) if values["path"] else "name a file"
+        return objection(str(Path(values["path"]).expanduser())) if values["path"] else "name a file"
 
     def taken(values: Values | None) -> None:
         if values is None:
             return
-        path = expanded(values["path"]).absolute()
+        path = Path(values["path"]).expanduser().absolute()
         if not path.exists():
             then(path)
             return
