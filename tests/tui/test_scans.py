@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from textual.events import Key
 
 from safedl.errors import UsageError
 from safedl.review import read_decisions
@@ -183,6 +184,18 @@ async def test_t_takes_data_and_model_home(
         await pilot.press("ctrl+s")
         await until(lambda: isinstance(app.screen, Dialog) and "957 kept, 43 dropped" in screen_text(app))
     assert taken == [("scan-1", {"data": tmp_path / "clean.npz"})]
+
+
+async def test_what_is_typed_ahead_lands_in_the_line_that_it_was_typed_for(scanned: Workspace) -> None:
+    async with app_on(scanned) as (app, pilot):
+        await pilot.press("8")
+        await until(lambda: FIRST in screen_text(app))
+        await pilot.press("t")
+        await until(lambda: isinstance(app.screen, FillIn) and isinstance(app.focused, Field))
+        for key in ("a", "b", "enter", "c", "tab", "d", "e", "up", "end", "f"):
+            app.post_message(Key(key, key if len(key) == 1 else None))
+        written = app.screen.query(Field)
+        await until(lambda: [field.value for field in written] == ["ab", "cf", "de"])
 
 
 async def test_an_export_that_is_refused_says_why(scanned: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
