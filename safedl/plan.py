@@ -108,10 +108,12 @@ def _check_selection(profile: Profile, attacks: set[str], defenses: set[str]) ->
         raise UsageError(
             f"profile '{profile.name}' has no attack '{name}'; it has: {', '.join(sorted(chosen)) or 'none'}"
         )
-    available = {d.spec.name for a in profile.attacks for d in a.defenses}
+    available = {d.spec.name for a in profile.attacks if not attacks or a.spec.name in attacks for d in a.defenses}
+    against = f" against {', '.join(sorted(attacks))}" if attacks else ""
     for name in sorted(defenses - available):
         raise UsageError(
-            f"profile '{profile.name}' has no defense '{name}'; it has: {', '.join(sorted(available)) or 'none'}"
+            f"profile '{profile.name}' has no defense '{name}'{against}; "
+            f"it has: {', '.join(sorted(available)) or 'none'}"
         )
 
 
