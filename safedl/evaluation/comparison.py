@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -117,6 +117,15 @@ class Ranking:
         first = next((e for e in self.entries if e.place == 1), None)
         final = first.mean("score.final") if first else None
         return first if final is not None and final > 0 else None
+
+
+def told_apart(rankings: Sequence[Ranking]) -> list[str]:
+    """Return what each ranking's attack is called: with the beginning of its recipe where several are alike but for it.
+
+    An attack with other parameters, or after another training, has a ranking of its own.
+    """
+    alike = Counter((r.attack, r.dataset, r.model) for r in rankings)
+    return [f"{r.attack} ({r.recipe[:8]})" if alike[r.attack, r.dataset, r.model] > 1 else r.attack for r in rankings]
 
 
 def compare(results: Iterable[Result], by: str = "score.final") -> tuple[Ranking, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from safedl.evaluation.comparison import NONE, Entry, Ranking
+from safedl.evaluation.comparison import NONE, Entry, Ranking, told_apart
 from safedl.evaluation.scores import SCORE_VERSION
 from safedl.evaluation.statistics import Estimate
 from safedl.evaluation.worst_case import WorstCase
@@ -50,12 +50,12 @@ def ranking_sections(rankings: Sequence[Ranking], link: RunLink, pictures: Mappi
     """Return one section per ranking: whether the attack worked, the table, the plot."""
     return [
         section(
-            f"{r.attack} on {r.dataset} / {r.model}",
+            f"{attack} on {r.dataset} / {r.model}",
             escape(f"{r.note[0].upper()}{r.note[1:]}.", limit=500),
             ranking_table(r, link),
             image(trade_off(r.attack, r.category), pictures[r.attack]) if r.attack in pictures else "",
         )
-        for r in rankings
+        for r, attack in zip(rankings, told_apart(rankings), strict=True)
     ]
 
 

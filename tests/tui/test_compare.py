@@ -9,6 +9,7 @@ import pytest
 from rich.text import Text
 from textual.pilot import Pilot
 
+from safedl.evaluation.documents import ranking_sections
 from safedl.events import event
 from safedl.store.recorder import Recorder
 from safedl.workspace import Workspace
@@ -93,6 +94,20 @@ async def test_rankings_while_nothing_is_marked(filled: Workspace, size: tuple[i
         assert places["spectral_signatures"] == 1 and places["perfect_removal"] is None
         assert "1. spectral_signatures ★" in screen_text(app)
         await golden(app, "compare_rankings")
+
+
+async def test_attacks_that_differ_in_parameters_alone_are_told_apart(filled: Workspace) -> None:
+    work = Workplace(filled.root)
+    ran(work, PROFILE.replace("target_class: 2", "target_class: 3"), "e2", seeds=[0])
+    work.recorder.close()
+    async with app_on(filled, (160, 60)) as (app, pilot):
+        pane = await open_pane(app, pilot)
+        recipes = [r.recipe[:8] for r in pane.ranked_attacks if r.attack == "static_patch"]
+        assert len(set(recipes)) == 2
+        await until(lambda: all(f"static_patch ({recipe})" in screen_text(app) for recipe in recipes))
+        assert "label_flipping (" not in screen_text(app)
+        sections = ranking_sections(pane.ranked_attacks, lambda uid: uid, {})
+        assert [f"static_patch ({recipe}) on" in "".join(sections) for recipe in recipes] == [True, True]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -9,7 +9,7 @@ from typing import ClassVar
 from rich.text import Text
 from textual.binding import Binding, BindingType
 
-from safedl.evaluation.comparison import NONE, Entry, Ranking
+from safedl.evaluation.comparison import NONE, Entry, Ranking, told_apart
 from safedl.evaluation.statistics import Estimate
 from safedl.text import one_line
 from tui.states import sign
@@ -25,6 +25,8 @@ class RankingLine:
 
     ranking: Ranking
     entry: Entry | None = None
+    attack: str = ""
+    """What a heading calls its attack."""
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -48,8 +50,9 @@ class RankingLines(Lines):
     def show(self, rankings: Sequence[Ranking]) -> None:
         """Show other rankings."""
         self.lines = []
-        for ranking in rankings:
-            self.lines += [RankingLine(ranking), *(RankingLine(ranking, entry) for entry in ranking.entries)]
+        for ranking, attack in zip(rankings, told_apart(rankings), strict=True):
+            self.lines += [RankingLine(ranking, attack=attack)]
+            self.lines += [RankingLine(ranking, entry) for entry in ranking.entries]
         self.changed()
 
     @property
@@ -76,7 +79,7 @@ class RankingLines(Lines):
         text.append("[x]" if runs and runs <= self.marked else "[-]" if runs & self.marked else "[ ]").append(" ")
         ranking, entry = line.ranking, line.entry
         if entry is None:
-            text.append(one_line(ranking.attack), style="bold").append(f"  {one_line(ranking.note)}", style="dim")
+            text.append(one_line(line.attack), style="bold").append(f"  {one_line(ranking.note)}", style="dim")
             text.truncate(width, overflow="ellipsis")
             return text
         place = f"{entry.place}." if entry.place else "-"
