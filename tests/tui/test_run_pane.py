@@ -285,6 +285,7 @@ async def test_what_is_being_resumed_is_not_offered_to_be_resumed(
         await pilot.press("R")
         await until(begun.is_set)
         await until(lambda: "R resume " not in screen_text(app) and "X cancels the start" in screen_text(app))
+        assert app.pane is not None and "R resumes" not in app.pane.status
         go_on.set()
         await until(lambda: "R resume " in screen_text(app))
 

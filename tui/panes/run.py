@@ -263,7 +263,8 @@ a shows them all, also those that were started elsewhere or have ended."""
             parts.append(f"about {duration(left)} left" if left is not None else "")
         else:
             ended = state.state in ("completed", "queued")
-            parts.append(look(state.state).word if ended else f"{tally(state)} · R resumes")
+            parts.append(look(state.state).word if ended else tally(state))
+            parts.append("R resumes" if not ended and self.check_action("resume", ()) else "")
             parts.append("v reviews the suspects" if self.scanned() else "")
         return " · ".join(p for p in (*parts, self._gpu) if p)
 
