@@ -29,6 +29,7 @@ from safedl.plan import PERFECT, Stage
 from safedl.progress import Progress
 from safedl.reports.outcome import Outcome
 from safedl.risk.effect import effect
+from safedl.training.ready import get_ready
 from safedl.training.workbench import Workbench
 
 Document = Mapping[str, Any]
@@ -51,6 +52,7 @@ class Job:
 def execute(lab: Lab, job: Job, progress: Progress) -> Document:
     """Run a stage, write its folder and return its result document. Raises `Cancelled` or what went wrong."""
     torch.set_num_threads(lab.threads)
+    get_ready(job.device)
     if job.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(job.device)
     return _Execution(lab, job, progress).run()
