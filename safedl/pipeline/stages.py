@@ -128,6 +128,8 @@ class _Execution:
         )
 
     def _defense(self) -> Outcome:
+        assert self.stage.defense is not None
+        load_defense(catalog.defense(self.stage.defense))  # what it imports, as scikit-learn, is no cost of its own
         if self.stage.category == "evasion":
             return self._evasion_defense()
         poisoning, attacked = self._attacked()
