@@ -102,7 +102,7 @@ class ScanSettings(Section):
     )
     weights: str | None = Field(None, description="Weights of a model to inspect, of the profile's architecture.")
     false_alarm_rate: float = Field(
-        0.01, gt=0, lt=0.5, description="Share of clean images that may score as high as what is listed."
+        0.01, gt=0, lt=0.5, description="Share of clean images that may score as high as what a detector flags."
     )
 
 

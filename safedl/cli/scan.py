@@ -41,7 +41,9 @@ def scan(
     ] = None,
     false_alarm_rate: Annotated[
         float | None,
-        typer.Option(help="Share of clean images that may score as high as what is listed (0.01).", metavar="SHARE"),
+        typer.Option(
+            help="Share of clean images that may score as high as what a detector flags (0.01).", metavar="SHARE"
+        ),
     ] = None,
     device: Device = "auto",
     no_cache: NoCache = False,

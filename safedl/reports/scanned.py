@@ -28,10 +28,11 @@ def render_scan(document: Document, trigger: str, setting: str) -> str:
 
 def _about(document: Document) -> Markup:
     trusted = document["trusted_used"]
-    calibrated = f"{trusted} trusted images" if trusted else "the samples that no detector points at"
+    calibrated = f"{trusted} trusted images" if trusted else "the samples that each detector leaves alone"
     return escape(
         f"{document['samples']} images were examined as they came; no attack was simulated. Scores are calibrated on "
-        f"{calibrated}: what is listed scores higher than all but {100 * document['false_alarm_rate']:.3g}% of them.",
+        f"{calibrated}: what a detector flags scores higher than all but {100 * document['false_alarm_rate']:.3g}% of "
+        "them; what is listed for a trait alone may score lower.",
         limit=1000,
     )
 

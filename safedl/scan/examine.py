@@ -228,7 +228,8 @@ def _try(
     if not tried.is_trigger:
         return tried
     carriers = traits.carriers(data, found.positions, found.inside, means, trait, rate)
-    stamped = traits.stamped(data, found.positions, found.inside, rate)
+    known = scenario.trusted.images[scenario.trusted.labels == found.label]
+    stamped = traits.stamped(data, found.positions, found.inside, known, rate)
     return replace(tried, inside=found.inside | carriers if stamped is None else stamped | (found.inside & carriers))
 
 

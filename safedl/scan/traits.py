@@ -20,7 +20,7 @@ HALF = 0.5
 SAME = 2
 """Levels of 255 by which equal values may differ."""
 RARE = 0.1
-"""Share of other classes' images with the same value in one place, from which it is nothing peculiar."""
+"""Share of other classes' images, or of trusted ones, with the same value in one place, from which it is natural."""
 FEWEST = 4
 """Values that make a stamp: fewer may agree by chance."""
 WORN = 0.9
@@ -72,18 +72,21 @@ def amounts(images: Tensor, means: Tensor, trait: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def stamped(data: ImageSet, positions: Tensor, inside: Tensor, rate: float) -> Tensor | None:
+def stamped(data: ImageSet, positions: Tensor, inside: Tensor, known: Tensor, rate: float) -> Tensor | None:
     """Return which samples of a class carry the very pixels that a group shares, bool [n], or None if it shares none.
 
-    `positions`: int64 [n] of the class; `inside`: bool [n], the group. A patch has the same values in the same places
-    wherever it was put, which natural images hardly have: unlike what is blended in, it can be told from them one by
-    one. A carrier has at least half of the values, and more of them than all but the share `rate` of other classes'
-    images. Those of the group that are none were taken along by mistake.
+    `positions`: int64 [n] of the class; `inside`: bool [n], the group; `known`: uint8 [m, C, H, W], the class's
+    trusted images. A patch has the same values in the same places wherever it was put, which natural images hardly
+    have: unlike what is blended in, it can be told from them one by one. What the class's own trusted images have
+    there is natural to it, as white corners to inverted digits. A carrier has at least half of the values, and more
+    of them than all but the share `rate` of other classes' images. Those of the group that are none were taken
+    along by mistake.
     """
     images = data.images[positions]
     group, rest = images[inside][:SAMPLE], _other_images(data, positions)
     values = group.median(dim=0).values
-    peculiar = (_equal(group, values).mean(0) >= HALF) & (_equal(rest, values).mean(0) <= RARE)
+    natural = torch.stack([_equal(some, values).mean(0) for some in (rest, known) if len(some)]).amax(0)
+    peculiar = (_equal(group, values).mean(0) >= HALF) & (natural <= RARE)
     if int(peculiar.sum()) < FEWEST:
         return None
     usual = float(_equal(rest[:, peculiar], values[peculiar]).mean(1).quantile(1 - rate))

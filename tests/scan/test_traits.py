@@ -10,6 +10,9 @@ from safedl.scan import traits
 from safedl.scan.traits import amounts, carriers, class_means, common_trait, share_called, stamped
 from tests.defenses.conftest import Backdoored
 
+NONE = torch.zeros(0, 1, 1, 1, dtype=torch.uint8)
+"""No trusted images."""
+
 
 def marked() -> tuple[ImageSet, torch.Tensor, torch.Tensor]:
     """Return three classes of noisy squares; thirty of class 1 and 2 carry a faint wave and the label 0."""
@@ -63,7 +66,7 @@ def test_a_patch_tells_who_carries_it_from_a_group_that_is_half_right() -> None:
     inside = carrying[positions].clone()
     inside[-10:] = False  # a third of the poison was left out
     inside[:12] = True  # and as many others were taken along
-    found = stamped(data, positions, inside, 0.01)
+    found = stamped(data, positions, inside, NONE, 0.01)
     assert found is not None and torch.equal(found, carrying[positions])
 
 
@@ -72,15 +75,26 @@ def test_a_single_pixel_is_no_stamp(side: int, found: bool) -> None:
     data, _, carrying = marked()
     data.images[carrying, :, -side:, -side:] = 255
     positions = (data.labels == 0).nonzero().flatten()
-    assert (stamped(data, positions, carrying[positions], 0.01) is not None) == found
+    assert (stamped(data, positions, carrying[positions], NONE, 0.01) is not None) == found
+
+
+def test_what_trusted_images_of_the_class_have_as_well_is_no_stamp() -> None:
+    """As where a class has white corners: 132 of its 150 clean images were listed for the patch on 80 others."""
+    data, _, carrying = marked()
+    positions = (data.labels == 0).nonzero().flatten()
+    own = (data.labels == 0) & ~carrying
+    data.images[carrying | own, :, -2:, -2:] = 255
+    known, others = data.images[own][:20], data.images[data.labels == 1][:20]
+    assert stamped(data, positions, carrying[positions], known, 0.01) is None
+    assert stamped(data, positions, carrying[positions], others, 0.01) is not None
 
 
 def test_images_that_share_no_pixels_carry_no_patch() -> None:
     data, _, carrying = marked()
     positions = (data.labels == 0).nonzero().flatten()
-    assert stamped(data, positions, carrying[positions], 0.01) is None
+    assert stamped(data, positions, carrying[positions], NONE, 0.01) is None
     data.images[:, :, -2:, -2:] = 255  # what all images of a set share is nothing peculiar
-    assert stamped(data, positions, carrying[positions], 0.01) is None
+    assert stamped(data, positions, carrying[positions], NONE, 0.01) is None
 
 
 def test_a_trigger_calls_its_class_and_what_is_natural_does_not(backdoored: Backdoored) -> None:
@@ -133,7 +147,7 @@ def test_a_stamp_is_more_than_what_images_of_other_classes_have_of_it() -> None:
     images[40:54, :6] = 255  # and a few images of other classes six
     data = ImageSet(images.view(240, 1, 4, 4), (torch.arange(240) >= 40).long())
     inside = torch.arange(40) < 10
-    found = [stamped(data, torch.arange(40), inside, rate) for rate in (0.01, 0.5)]
+    found = [stamped(data, torch.arange(40), inside, NONE, rate) for rate in (0.01, 0.5)]
     assert [int(f.sum()) for f in found if f is not None] == [10, 20]
 
 
