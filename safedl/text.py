@@ -34,6 +34,7 @@ def shown(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
+        value = value or 0.0  # a change that was rounded to 0 from below is no fall
         return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
     return printable(str(value)).replace("\n", " ")
 

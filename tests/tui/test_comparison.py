@@ -5,11 +5,14 @@ from typing import Any
 from rich.text import Text
 from textual.app import App, ComposeResult
 
+from safedl.evaluation.statistics import estimate
+from safedl.text import shown
 from tests.store.samples import run
 from tui.services.comparison import Compared, best_of, direction, labels, metrics_of
 from tui.services.plots import Point, Value, bars, scatter
 from tui.widgets.chart import Curve, draw
 from tui.widgets.grid import Grid
+from tui.widgets.ranking import _value
 
 
 def compared(uid: str, **metrics: float | None) -> Compared:
@@ -55,6 +58,13 @@ def test_labels_tell_runs_apart_and_say_no_more() -> None:
     assert labels(seeds) == ["pruning @0", "pruning @1"]
     again = [run("uid-aaaa", "defense", defense="pruning"), run("uid-bbbb", "defense", defense="pruning")]
     assert labels(again) == ["pruning aaaa", "pruning bbbb"]
+
+
+def test_a_change_that_rounds_to_nothing_is_no_fall() -> None:
+    """The command line says +0.000 of the same."""
+    assert _value(estimate([0.95]), estimate([-0.0004])) == "0.950 +0.000"
+    assert _value(estimate([0.95]), estimate([-0.0006])) == "0.950 -0.001"
+    assert [shown(-0.0), shown(0.0), shown(-0.002)] == ["0", "0", "-0.002"]
 
 
 def test_bars_are_as_long_as_their_values() -> None:

@@ -102,4 +102,5 @@ class RankingLines(Lines):
 def _value(value: Estimate | None, delta: Estimate | None) -> str:
     if value is None:
         return "-"
-    return f"{value.mean:.3f}" + (f" {delta.mean:+.3f}" if delta is not None else "")
+    change = "" if delta is None else f" {round(delta.mean, 3) or 0.0:+.3f}"  # what rounds to 0 is no fall
+    return f"{value.mean:.3f}{change}"
