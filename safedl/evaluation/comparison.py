@@ -55,7 +55,8 @@ class Entry:
     """A defense against an attack over its seeds.
 
     `values`: means of the metrics of `COMPARED` that were measured; `deltas`: against the undefended model;
-    `place`: from 1, None for what is not ranked; `by_seed`: the metric that ranks, per seed; `results`: by seed.
+    `place`: from 1, shared by equal means, None for what is not ranked; `by_seed`: the metric that ranks, per seed;
+    `results`: by seed.
     """
 
     defense: str
@@ -185,16 +186,20 @@ def _entry(runs: list[Result], by: str) -> Entry:
 
 
 def _placed(entries: Sequence[Entry], by: str) -> list[Entry]:
-    """Number the defenses that were measured, and mark those that cannot be told from the first."""
+    """Number the defenses that were measured, and mark those that cannot be told from the first.
+
+    Equal means share a place, as in the store's leaderboard.
+    """
     first = next((e for e in entries if e.kind == "defense" and by in e.values), None)
-    placed, place = [], 0
+    placed: list[Entry] = []
+    means: list[float | None] = []
     for entry in entries:
         if first is None or entry.kind != "defense" or by not in entry.values:
             placed.append(entry)
             continue
-        place += 1
+        means.append(entry.mean(by))
         same = entry is not first and tied(first.by_seed, entry.by_seed)
-        placed.append(replace(entry, place=place, tied_with_best=same))
+        placed.append(replace(entry, place=means.index(means[-1]) + 1, tied_with_best=same))
     return placed
 
 

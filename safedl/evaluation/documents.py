@@ -111,7 +111,7 @@ def worst_case_table(found: Sequence[WorstCase], link: RunLink) -> Markup:
 def marks(entry: Entry) -> str:
     """Return what is to be said of an entry: best, tied with it, Pareto-optimal, bound."""
     words = []
-    if entry.place == 1:
+    if entry.place == 1 and not entry.tied_with_best:
         # A first place among defenses that all do harm is no recommendation.
         words = ["best"] if (entry.mean("score.final") or 0.0) > 0 else ["first, worth no more than none"]
     words += ["tied with the first"] if entry.tied_with_best else []

@@ -6,7 +6,7 @@ import pytest
 
 from safedl.catalog import Category
 from safedl.evaluation.comparison import Ranking, Result, compare
-from safedl.evaluation.documents import defense_evaluation, defense_evaluation_report
+from safedl.evaluation.documents import defense_evaluation, defense_evaluation_report, marks
 from safedl.evaluation.scores import score, undefended
 from safedl.risk.effect import Metrics
 
@@ -95,6 +95,17 @@ def test_ties_and_pareto_marks(ranking: Ranking) -> None:
     (by_asr,) = compare(rows(), by="asr")
     assert [e.defense for e in by_asr.entries if e.place] == list(ASR)
     assert [e.defense for e in by_asr.entries if e.tied_with_best] == ["spectral_signatures"]
+
+
+def test_equal_means_share_a_place_and_only_the_first_is_best() -> None:
+    """As in the leaderboard: what only diagnoses and what found nothing to prune are worth 0 both."""
+    attacked = {"clean_accuracy": 0.97, "asr": 0.99, "seconds": 31.0}
+    finals = {"a": 0.9, "b": 0.9, "c": 0.2, "d": 0.0, "e": 0.0, "f": -0.1}
+    own = {name: {"clean_accuracy": 0.97, "asr": 0.5, "score.final": value} for name, value in finals.items()}
+    (ranking,) = compare(result(name, 0, values, attacked) for name, values in own.items())
+    assert {e.defense: e.place for e in ranking.entries} == {"a": 1, "b": 1, "c": 3, "d": 4, "e": 4, "f": 6}
+    assert ranking.best is ranking.entries[0]
+    assert [marks(e).split(",")[0] for e in ranking.entries[:2]] == ["best", "tied with the first"]
 
 
 def test_an_attack_without_effect_ranks_nothing() -> None:
