@@ -169,8 +169,10 @@ def _verdict(weak: Metrics, before: float, adaptive: float, count: int) -> tuple
     best = max(weak.values())
     if best - adaptive <= noise(best, adaptive, count):
         return ()
-    gained = adaptive - before > noise(before, adaptive, count)
-    rest = f"what is left of the gain is {adaptive - before:.3f}" if gained else "nothing is left of the gain"
+    left, limit = adaptive - before, noise(before, adaptive, count)
+    rest = "nothing is left of the gain"
+    if left > 0:
+        rest = f"what is left of the gain is {left:.3f}{'' if left > limit else f', within noise (±{limit:.3f}),'}"
     return (
         f"An attacker who does not know of the defense leaves an accuracy of {best:.3f}, one who does {adaptive:.3f}: "
         f"{rest} over the undefended model's {before:.3f}.",

@@ -180,6 +180,20 @@ def test_what_an_unaware_attacker_sees_is_told_apart(
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("adaptive", "left"),
+    [
+        (0.2, "nothing is left of the gain over the undefended model's 0.300"),
+        (0.38, "what is left of the gain is 0.080, within noise (±0.131), over the undefended model's 0.300"),
+        (0.5, "what is left of the gain is 0.200 over the undefended model's 0.300"),
+    ],
+)
+def test_a_gain_within_noise_is_told_as_what_it_is(adaptive: float, left: str) -> None:
+    """It is scored, so the ranking may call its defense the best: the note said that nothing of it was left."""
+    (told,) = evasion._verdict({"static_adversarial_accuracy": 0.8}, 0.3, adaptive, 100)
+    assert told.endswith(f"one who does {adaptive:.3f}: {left}.")
+
+
 def test_what_breaks_the_rules_counts_as_failed(digits: Dataset, clean_model: Classifier) -> None:
     images, labels = digits.test.images[:12], digits.test.labels[:12]
 
