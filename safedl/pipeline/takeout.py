@@ -35,8 +35,9 @@ from safedl.review import Changes, final_changes, read_decisions, read_suspects
 from safedl.text import composed
 from safedl.workspace import Workspace
 
-COLUMNS = ("index", "file", "given_label", "action", "new_label")
-"""Of the list of samples: labels are indices of classes; `new_label` is empty for a sample that is left out.
+COLUMNS = ("index", "file", "given_label", "given_class", "action", "new_label", "new_class")
+"""Of the list of samples: labels are indices of classes, which may have other numbers for names; what is new is empty
+for a sample that is left out.
 
 A detector's list has `score` too.
 """
@@ -271,10 +272,11 @@ def write_indices(path: Path, data: Data) -> None:
     table.writerow((*COLUMNS, "score") if data.scores else COLUMNS)
     for index, given in enumerate(data.train.labels.tolist()):
         file = data.files[index] if data.files else ""
-        new = "" if index in data.changes.dropped else data.changes.relabelled.get(index, given)
-        action = "dropped" if new == "" else "kept" if new == given else "relabelled"
+        new = None if index in data.changes.dropped else data.changes.relabelled.get(index, given)
+        action = "dropped" if new is None else "kept" if new == given else "relabelled"
+        changed = ("", "") if new is None else (new, data.classes[new])
         score = (f"{data.scores[index]:.9g}",) if data.scores else ()
-        table.writerow((index, file, given, action, new, *score))
+        table.writerow((index, file, given, data.classes[given], action, *changed, *score))
     with aside(path) as temporary:
         temporary.write_text(text.getvalue(), encoding="utf-8", errors="surrogateescape")  # names as the disk has them
 

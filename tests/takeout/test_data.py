@@ -123,9 +123,11 @@ training: {{epochs: 2, precision: float32}}
     assert raw.train.labels.tolist() == [2 if i == 50 else int(given.train.labels[i]) for i in left]
     rows = _rows(tmp_path / "clean.csv")
     assert given.files is not None and given.files[50].startswith("no. 3/")
+    names = {"given_class": given.classes[1], "new_class": given.classes[2]}  # the folder of the file is the former
+    assert given.files[50].startswith(f"{given.classes[1]}/") and given.classes[1] != "1"
     assert rows[50] == {"index": "50", "file": given.files[50], "given_label": "1", "action": "relabelled",
-                        "new_label": "2"}  # fmt: skip
-    assert rows[5]["action"] == "dropped" and rows[5]["new_label"] == ""
+                        "new_label": "2", **names}  # fmt: skip
+    assert rows[5]["action"] == "dropped" and rows[5]["new_label"] == rows[5]["new_class"] == ""
     # A folder has the files' names; 5 and 50 show that classes are kept apart, and what was relabelled is told.
     assert place.export(uid, "--data", tmp_path / "clean").code == 0
     names = sorted(p.name for p in (tmp_path / "clean" / "train" / "no. 3").iterdir())
