@@ -57,7 +57,8 @@ class DefensesPane(EditingPane):
 What to try against each attack. A star marks what is recommended: by what was measured on this data set and model, \
 or on images of the same shape, else by what is known of the method. a takes the recommendation, space adds or removes \
 a defense, enter edits its parameters. Changes are saved in the profile at once; u takes the last one back; r runs the \
-plan."""
+plan. What was done before is run again where data, code or the threads of a run are not those of then: safedl plan \
+tells."""
 
     def __init__(self, id: str) -> None:
         super().__init__(id=id)
@@ -218,7 +219,8 @@ plan."""
             found = plan_cost.cost(profile, self.history)
             known = f"about {duration(found.seconds)}" if found.to_run > found.unknown else ""
             parts = [f"{found.to_run} run{'s' * (found.to_run != 1)} to do"]
-            parts += [f"{found.done} done before"] if found.done else []
+            # Whether data, code and threads are those of then only a driver can tell.
+            parts += [f"{found.done} done before", "kept unless outdated"] if found.done else []
             parts += [known] if known else []
             parts += [f"{found.unknown} of unknown length"] if found.unknown else []
             text = "\n".join(parts)
