@@ -79,7 +79,9 @@ class Workbench:
     cache: ArtifactCache | None = None
     producer: str = ""
     spared: float = field(default=0.0, init=False)
-    """Seconds saved by artifacts that were there already: their making counts as this stage's cost."""
+    """Seconds saved by artifacts that were there already: their making counts as this stage's cost, once for each."""
+    _asked: set[tuple[str, str]] = field(default_factory=set, init=False)
+    """Kinds and keys of the artifacts that were asked for: what was made or counted costs nothing a second time."""
 
     def fit(
         self,
@@ -179,6 +181,7 @@ class Workbench:
                 self.progress.log(f"{kind} {key[:12]} was removed from the cache meanwhile")
                 continue
             if artifact.hit:
-                self.spared += artifact.seconds - waited
+                self.spared += 0 if (kind, key) in self._asked else artifact.seconds - waited
                 self.progress.log(f"{kind} {key[:12]} taken from the cache")
+            self._asked.add((kind, key))
             return loaded
