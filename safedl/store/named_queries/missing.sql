@@ -1,7 +1,7 @@
--- Pairs of attack and defense that have not been measured yet, among those in the store
+-- Pairs of attack and defense of one category that have not been measured yet, among those in the store
 SELECT a.dataset, a.model, a.attack, d.defense
-FROM (SELECT DISTINCT dataset, model, attack FROM run WHERE kind = 'attack') a
-  CROSS JOIN (SELECT DISTINCT defense FROM run WHERE kind = 'defense') d
+FROM (SELECT DISTINCT dataset, model, attack, threat FROM run WHERE kind = 'attack') a
+  JOIN (SELECT DISTINCT defense, threat FROM run WHERE kind = 'defense') d ON d.threat = a.threat
 WHERE (:dataset IS NULL OR a.dataset = :dataset) AND (:model IS NULL OR a.model = :model)
   AND NOT EXISTS (
     SELECT 1 FROM run r
