@@ -198,7 +198,7 @@ def _head_gradient(features: Tensor, probabilities: Tensor, labels: Tensor) -> T
 
 
 def _subsample(scenario: Scenario, most: int) -> ImageSet:
-    """Return at most `most` trusted samples, the same number of each class as far as they go."""
+    """Return at most `most` trusted samples, the same number of each class as far as they go, and one at least."""
     trusted = scenario.trusted
     if len(trusted) <= most:
         return trusted

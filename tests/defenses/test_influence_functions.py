@@ -121,8 +121,8 @@ def test_literal_removes_large_influence_of_either_sign(mislabelled: Scenario, c
 
 
 @pytest.mark.parametrize("variant", ["paper", "literal"])
-def test_sample_size_is_an_upper_limit(mislabelled: Scenario, variant: str) -> None:
-    for limit, used in ((40, 40), (5000, len(mislabelled.trusted))):
+def test_sample_size_is_an_upper_limit_down_to_one_of_each_class(mislabelled: Scenario, variant: str) -> None:
+    for limit, used in ((5, 10), (40, 40), (5000, len(mislabelled.trusted))):
         params = InfluenceFunctionsParams(method="hessian_inverse", sample_size=limit, variant=variant)
         assert detect(mislabelled, params).details["trusted_used"] == used
 

@@ -116,7 +116,9 @@ class InfluenceFunctionsParams(Params):
         "grad_influence",
         description="Product of gradients over all weights, or through the inverse Hessian of the last layer.",
     )
-    sample_size: int = Field(500, ge=1, description="At most this many trusted images are compared against.")
+    sample_size: int = Field(
+        500, ge=1, description="At most this many trusted images are compared against, but one of each class at least."
+    )
     damping: float = Field(0.01, gt=0, description="hessian_inverse: added to the Hessian's diagonal.")
     variant: Variant = Field(
         "paper",
