@@ -12,6 +12,8 @@ from safedl import catalog
 from safedl.catalog.settings import DatasetSettings, ModelSettings
 from safedl.data import arrays
 from safedl.data.load import TEST_FRACTION, load
+from safedl.data.split import trusted_counts
+from safedl.defenses import per_class_monitoring, trusted_space
 from safedl.models.build import build
 from safedl.models.weights import load_weights
 from safedl.store.sql import query
@@ -101,3 +103,10 @@ def test_the_modules_of_the_page_on_data_are_taken(tmp_path: Path, monkeypatch: 
     assert (float(model.mean), float(model.std)) == (0.5, 0.25)
     assert all(f"`{name}`" in DATA for name in arrays.KEYS)
     assert f"{TEST_FRACTION:.0%}".replace("%", " %") in DATA
+
+
+@pytest.mark.parametrize(("size", "needed"), [(50, trusted_space.FEWEST), (25, per_class_monitoring.FOLDS), (5, 1)])
+def test_the_page_on_data_tells_of_which_classes_too_few_images_are_trusted(size: int, needed: int) -> None:
+    held = [trusted_counts(torch.zeros(count, dtype=torch.int64), 0.05)[0] for count in (size - 1, size)]
+    assert held == [needed - 1, needed]
+    assert re.search(rf"fewer than\s{size}\b", DATA)
