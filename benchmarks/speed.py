@@ -46,11 +46,16 @@ NOTES = {
 Both sides spend the same on attacks, defenses and measures themselves. Of trainings the scripts need 48 where the plan
 needs 26: 18 attacked models, 9 clean ones and the 21 that defenses train for themselves, against 4, 1 and 21. That is a
 factor of 1.8; the scripts' loader, memory format and optimiser, an operation at a time, make the rest. The plan
-trains in bfloat16 where the processor is fast at it, as the AMD EPYC is; on an Intel Xeon that is not, in float32, it
-was 3.4 times faster.""",
+trains in bfloat16 where the processor is fast at it, as both an AMD EPYC (3.9 times faster, on one core and on two) and
+an Intel Xeon with AMX are; on an Intel Xeon without it, in float32, it was 3.4 times faster.""",
+    "plan-cores": """\
+Workers are threads of one process: where two train, each waits an eighth of its time for Python's lock.""",
+    "overhead-large": """\
+What methods compute grows more slowly than training: it includes 10,000 test images for each model, and triggers that
+are reconstructed on trusted images, whatever the size of the training set.""",
     "influence": """\
-Forward mode costs about as much as three forward passes, and so does one gradient: on images of 28x28, where
-arithmetic dominates, little can be gained at equal results. What batches save is the overhead of single calls.""",
+Forward mode costs about as much as three forward passes, and so does one gradient: where arithmetic dominates, as with
+convolutions, little can be gained at equal results. What batches save is the overhead of single calls.""",
     "detectors": """\
 The toolbox computes a silhouette only if asked to, of all samples where Safe-DL draws 1,000 of a class; it starts
 k-means once and stops there, Safe-DL starts it five times and refines by a mixture of Gaussians.""",

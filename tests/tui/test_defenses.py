@@ -179,9 +179,9 @@ async def test_the_cost_follows_when_an_experiment_ends(workspace: Workspace) ->
         assert not pane.advice
         ran(Workplace(workspace.root), seeds=(0,))
         driver.leave()
-        await until(lambda: pane.advice and "done before" in screen_text(app))
         # The recipe and the seed are known here, not whether the data are those of then: `safedl plan` may differ.
-        assert "kept unless outdated" in screen_text(app)
+        await until(lambda: pane.advice and "kept unless outdated" in screen_text(app))
+        assert "done before" in screen_text(app)
 
 
 async def test_the_plan_is_started_and_watched(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
