@@ -14,7 +14,6 @@ from safedl.models.weights import load_weights
 from safedl.pipeline.lab import Lab
 from safedl.plan import Plan, Stage
 from safedl.progress import Progress
-from safedl.scan.examine import check_trusted
 
 
 def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
@@ -31,6 +30,8 @@ def check_against_data(lab: Lab, plan: Plan, progress: Progress) -> None:
             again = build(lab.model_settings, dataset, seed, lab.folders)
             check_independent(model, again, lab.model_settings)
         if lab.scan:
+            from safedl.scan.examine import check_trusted  # loads statistics that only scans need: 0.7 s
+
             check_trusted(dataset.trusted, dataset.classes)
             if weights := lab.suspect_weights():
                 load_weights(model, weights)
