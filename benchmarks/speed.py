@@ -60,8 +60,6 @@ convolutions, little can be gained at equal results. What batches save is the ov
 The toolbox computes a silhouette only if asked to, of all samples where Safe-DL draws 1,000 of a class; it starts
 k-means once and stops there, Safe-DL starts it five times and refines by a mixture of Gaussians. On an AMD EPYC
 clustering was 2.2 times as fast as theirs by silhouette.""",
-    "start": """\
-On an AMD EPYC it took 105 ms and 2.99 s.""",
 }
 INTRODUCTION = """\
 # How fast it is
