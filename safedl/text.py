@@ -39,6 +39,11 @@ def shown(value: Any) -> str:
     return printable(str(value)).replace("\n", " ")
 
 
+def signed(change: float) -> str:
+    """Return a change with its sign and three decimals. What rounds to 0 is no fall: `+0.000`."""
+    return f"{round(change, 3) or 0.0:+.3f}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as `4:10` or `1:04:10`."""
     minutes, rest = divmod(round(seconds), 60)

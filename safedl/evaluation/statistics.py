@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from safedl.text import signed
+
 _Z = 1.959963984540054
 # 97.5 % quantiles of Student's t for 1 to 30 degrees of freedom.
 _T = (
@@ -32,9 +34,8 @@ class Estimate:
     @property
     def signed(self) -> str:
         """The same for a change, with its sign: `+0.970 ± 0.012`. What rounds to 0 is no fall."""
-        shown = round(self.mean, 3) or 0.0
         spread = "" if self.high is None else f" ± {self.high - self.mean:.3f}"
-        return f"{shown:+.3f}{spread}"
+        return f"{signed(self.mean)}{spread}"
 
 
 def t_quantile(freedom: int) -> float:

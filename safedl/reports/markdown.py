@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from safedl.text import signed
+
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "`": "&#96;", "://": ":&#47;/", "www.": "www&#46;"}
 _MARK = re.compile(r"[\\*\[\]~$]|(?<![^\W_])_|_(?![^\W_])|^[-+=#]")
 """What Markdown reads as more than text; underscores within words are text."""
@@ -55,7 +57,7 @@ def difference(after: float | None, before: float | None) -> str:
     """Return `after - before` with its sign and three decimals; `-` if either is missing."""
     if after is None or before is None:
         return NOTHING
-    return f"{after - before:+.3f}".replace("-0.000", "+0.000")
+    return signed(after - before)
 
 
 def cell(value: Any) -> Markup:

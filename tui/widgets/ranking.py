@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 
 from safedl.evaluation.comparison import NONE, Entry, Ranking, told_apart
 from safedl.evaluation.statistics import Estimate
-from safedl.text import one_line
+from safedl.text import one_line, signed
 from tui.states import sign
 from tui.widgets.lines import Lines
 
@@ -102,5 +102,4 @@ class RankingLines(Lines):
 def _value(value: Estimate | None, delta: Estimate | None) -> str:
     if value is None:
         return "-"
-    change = "" if delta is None else f" {round(delta.mean, 3) or 0.0:+.3f}"  # what rounds to 0 is no fall
-    return f"{value.mean:.3f}{change}"
+    return f"{value.mean:.3f}" + (f" {signed(delta.mean)}" if delta is not None else "")
