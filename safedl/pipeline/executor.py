@@ -139,10 +139,17 @@ class Executor:
     def _start_ready(self) -> list[Event]:
         events = []
         while len(self._running) < self._workers and (ready := [s for s in self._waiting() if self._is_ready(s)]):
-            # Defenses of one attack share what they compute: side by side, one would wait for the other to do so.
-            busy = [(r.stage.attack, r.stage.seed) for r in self._running.values()]
-            events.append(self._start(min(ready, key=lambda stage: busy.count((stage.attack, stage.seed)))))
+            events.append(self._start(min(ready, key=self._shared)))
         return events
+
+    def _shared(self, stage: Stage) -> int:
+        """Return how much a stage has in common with those that run: side by side, one would wait for the other.
+
+        Defenses of one attack ask for the same model and what was found in it, and a defense trains the same model
+        whatever images are to attack it later.
+        """
+        others = [r.stage for r in self._running.values() if r.stage.seed == stage.seed]
+        return sum((o.attack == stage.attack) + (o.defense is not None and o.defense == stage.defense) for o in others)
 
     def _is_ready(self, stage: Stage) -> bool:
         return all(needed in self._results for needed in (stage.parent, stage.after) if needed)

@@ -43,6 +43,14 @@ def test_defenses_of_different_attacks_run_side_by_side(monkeypatch: pytest.Monk
     assert pairs == [{"a/1", "b/1"}, {"a/2", "a/3"}]
 
 
+def test_one_defense_of_two_attacks_does_not_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against adversarial images a defense trains one model, whatever the attack: one would wait for the other."""
+    attacks = [Stage(name, "attack", 0, attack=name) for name in ("a", "b")]
+    defenses = [Stage(f"{a}/{d}", "defense", 0, a, attack=a, defense=d) for a in ("a", "b") for d in ("x", "y")]
+    pairs = side_by_side([*attacks, *defenses], ["a", "b"], monkeypatch)
+    assert pairs == [{"a/x", "b/y"}, {"a/y", "b/x"}]
+
+
 def test_seeds_of_one_attack_run_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """They have nothing in common."""
     attacks = [Stage(f"a@{seed}", "attack", seed, attack="a") for seed in (0, 1)]
