@@ -108,6 +108,15 @@ def run(root: Path, *arguments: str) -> int:
     return Driver(root, *arguments).wait()
 
 
+def resume(workspace: Workspace) -> None:
+    """Go on with the experiment to its end; fail with the reasons of what did not complete."""
+    code = run(workspace.root, "resume")
+    query = "SELECT stage, status, error, uid FROM run WHERE status NOT IN ('completed', 'interrupted')"
+    left = rows(workspace.db, query)
+    logs = {uid: list(events.read(workspace.run_folder(uid) / "events.jsonl"))[-5:] for *_, uid in left}
+    assert code == 0, (left, logs)
+
+
 def told(workspace: Workspace) -> int:
     """Return how many bytes of events the drivers on a workspace have written down: a clock that load does not bend."""
     return sum(path.stat().st_size for path in workspace.results.glob("experiments/*/events.jsonl"))

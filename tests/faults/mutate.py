@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,7 +94,8 @@ _WRITING = (
     "os.exec",
     "os.fork",
 )
-_watchers: list[list[str]] = []
+_watchers: list[tuple[int, list[str]]] = []
+"""The thread that each one watches, and what it saw."""
 
 
 def _hook(event: str, arguments: tuple[object, ...]) -> None:
@@ -102,19 +104,24 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
         return
     writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     if writes or event in _WRITING:
-        for watcher in _watchers:
-            watcher.append(f"{event} {arguments[0]}")
+        for thread, seen in _watchers:
+            if thread == threading.get_ident():
+                seen.append(f"{event} {arguments[0]}")
 
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Collect what writes a file, starts a process or opens a connection meanwhile."""
+    """Collect what writes a file, starts a process or opens a connection meanwhile, in this thread.
+
+    What is loaded for the first time may write its bytecode: use what is watched once before.
+    """
     if not hasattr(_hook, "installed"):
         sys.addaudithook(_hook)
         _hook.installed = True  # type: ignore[attr-defined]
     seen: list[str] = []
-    _watchers.append(seen)
+    watcher = (threading.get_ident(), seen)
+    _watchers.append(watcher)
     try:
         yield seen
     finally:
-        _watchers.remove(seen)
+        _watchers.remove(watcher)

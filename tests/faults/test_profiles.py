@@ -14,6 +14,7 @@ def test_damaged_profiles_are_refused_or_load_and_nothing_is_written(
     seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    assert mutate.use(mutate.profiles()[0])
     with mutate.watched() as written:
         answers = [mutate.use(text) for text in mutate.mutated(seed, 150)]
     assert written == []

@@ -48,7 +48,7 @@ def test_killed_twice_and_resumed_it_ends_the_same(workspace: Workspace, undistu
         assert harness.run(workspace.root, "runs", "ls") == 0  # whoever comes next notices
         assert harness.open_rows(workspace.db) == []
         made |= harness.artifacts(workspace)
-    assert harness.run(workspace.root, "resume") == 0
+    harness.resume(workspace)
     agree(workspace, undisturbed)
     assert harness.artifacts(workspace).items() >= made.items()  # what was trained is used, not trained again
     assert not list((workspace.cache / "tmp").iterdir())
@@ -59,7 +59,7 @@ def test_cancelled_and_then_left_at_once_it_can_go_on(workspace: Workspace, undi
     assert statuses(workspace) <= {"completed", "cancelled"}
     twice = (signal.SIGINT, signal.SIGINT)
     assert harness.run_and_disturb(workspace, one_more(workspace), 0.0, twice) == 130
-    assert harness.run(workspace.root, "resume") == 0
+    harness.resume(workspace)
     agree(workspace, undisturbed)
 
 
