@@ -40,11 +40,13 @@ def compare(
 
     Without a choice, on the data set and model of the newest defense.
     """
+    from safedl import catalog
     from safedl.evaluation.comparison import compare as rank
     from safedl.store.results import results
 
     workspace: Workspace = context.obj
     metric = _metric(by)
+    attack = catalog.attack(attack).name if attack else None
     chosen = _selection(workspace, attack, profile, dataset, model)
     found = results(workspace.db, chosen, limit)
     if chosen.dataset and not (attack or profile or dataset or model):

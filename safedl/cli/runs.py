@@ -51,11 +51,15 @@ def ls(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print uids only.")] = False,
 ) -> None:
     """List runs, newest first or as sorted."""
-    from safedl.plan import StageKind
+    from safedl import catalog
+    from safedl.plan import PERFECT, RANDOM, StageKind
     from safedl.store import queries
     from safedl.store.records import FINAL, OPEN
 
     workspace: Workspace = context.obj
+    attack = catalog.attack(attack).name if attack else None
+    if defense and defense not in (PERFECT, RANDOM):
+        catalog.defense(defense)
     _one_of("--status", status, (*OPEN, *FINAL))
     _one_of("--kind", kind, get_args(StageKind))
     _recover(workspace)

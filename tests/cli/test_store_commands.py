@@ -134,6 +134,8 @@ def test_runs_ls(work: Workplace, safedl: Call) -> None:
     assert safedl("runs", "ls", "--kind", "bound", "--limit", "1", "-q").out == "random\n"
     assert safedl("runs", "ls", "--kind", "scan", "-q").out == ""
     assert safedl("runs", "ls", "--experiment", "e1", "--attack", "static_patch", "-q").out.count("\n") == 4
+    assert "no such runs" in safedl("runs", "ls", "--attack", "learned").err  # as profiles may call it
+    assert safedl("runs", "ls", "--defense", "random_removal", "-q").out == "random\n"
     assert "no such runs" in safedl("runs", "ls", "--dataset", "svhn").err
     (failed,) = json.loads(safedl("runs", "ls", "--defense", "data_cleaning", "--json").out)
     assert (failed["uid"], failed["status"], failed["error"], failed["parent"]) == (
