@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial.distance import cdist
+import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
@@ -217,14 +217,16 @@ def _precision(group: Array, ridge: float) -> Array:
 def silhouette(points: Array, assigned: Array, seed: int) -> float:
     """Return the mean silhouette (Rousseeuw 1987) of at most 1,000 of `points` [n, D], in [-1, 1].
 
-    0 if those drawn lie in one cluster; a point that is alone in its cluster counts as 0.
+    0 if those drawn lie in one cluster; a point that is alone in its cluster counts as 0. Distances in single precision
+    tell it to 0.0001.
     """
     drawn = np.random.default_rng(seed).permutation(len(points))[:SILHOUETTE_SAMPLE]
     points, (present, cluster) = points[drawn], np.unique(assigned[drawn], return_inverse=True)
     if len(present) < 2:
         return 0.0
     rows, sizes = np.arange(len(points)), np.bincount(cluster)
-    totals = cdist(points, points) @ np.eye(len(present))[cluster]
+    centred = torch.from_numpy(points - points.mean(0)).float()
+    totals = (torch.cdist(centred, centred) @ F.one_hot(torch.from_numpy(cluster)).float()).double().numpy()
     inside = totals[rows, cluster] / np.maximum(sizes[cluster] - 1, 1)
     means = totals / sizes
     means[rows, cluster] = np.inf

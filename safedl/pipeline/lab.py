@@ -27,7 +27,7 @@ from safedl.progress import SILENT, Progress
 from safedl.training.precision import resolve
 from safedl.training.workbench import Workbench
 
-VERSION = 9
+VERSION = 10
 """Raised when the same inputs would give other results; old runs stay, but are no longer linked."""
 
 SHOWN, FEWEST, MOST = 100_000, 3, 30
