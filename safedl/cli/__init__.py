@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from safedl.cli.fullscreen import asked_for, open_app
@@ -11,6 +12,9 @@ from safedl.cli.output import drop_lost_output, explain, ready
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
     code = 0
+    # Before NumPy is loaded: it and scikit-learn take a thread for each core otherwise, whatever share of them a stage
+    # has, and where cores are busy threads that wait for each other cost ten times as much. PyTorch is told its share.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     ready()
     try:
         workspace = asked_for(sys.argv[1:])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -28,6 +29,21 @@ def test_a_driver_loads_no_statistics_before_a_method_needs_them() -> None:
     code = "import sys, safedl.pipeline.driver; print(*({'scipy.stats', 'sklearn', 'opacus'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not done.stdout.split()
+
+
+@pytest.mark.parametrize("asked", ["", "3"])
+def test_libraries_take_one_thread_if_nobody_asks_for_more(asked: str) -> None:
+    code = (
+        "import sys, safedl.cli; sys.argv = ['safedl', '--version']\n"
+        "try:\n    safedl.cli.main()\nexcept SystemExit:\n    pass\n"
+        "import scipy.linalg, sklearn.cluster, threadpoolctl\n"
+        "print('USED', *{pool['num_threads'] for pool in threadpoolctl.threadpool_info()})"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment |= {"OMP_NUM_THREADS": asked} if asked else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    used = done.stdout.rpartition("USED")[2].split()
+    assert "3" in used if asked else used == ["1"]  # of three OpenBLAS takes no more than there are cores
 
 
 def test_help_says_what_an_option_takes_in_words() -> None:
