@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, cast
 
+from safedl import loading
 from safedl.attacks.contract import Perturb, Poison
 from safedl.catalog import AttackSpec
 
@@ -22,4 +22,4 @@ def load_perturb(spec: AttackSpec) -> Perturb:
 
 
 def _module(spec: AttackSpec) -> Any:
-    return importlib.import_module(f"safedl.attacks.{_PACKAGES[spec.category]}.{spec.name}")
+    return loading.load(f"safedl.attacks.{_PACKAGES[spec.category]}.{spec.name}")

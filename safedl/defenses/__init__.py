@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, cast
 
+from safedl import loading
 from safedl.catalog import DefenseSpec
 from safedl.defenses.contract import Scenario
 from safedl.defenses.guard import Guard
@@ -14,11 +14,11 @@ from safedl.models.classifier import Classifier
 
 def load(spec: DefenseSpec) -> Callable[[Scenario, Any], Any]:
     """Return the function of a defense: `detect`, `train`, `repair`, `diagnose` or `guard`."""
-    module = importlib.import_module(f"safedl.defenses.{spec.name}")
+    module = loading.load(f"safedl.defenses.{spec.name}")
     return cast(Callable[[Scenario, Any], Any], getattr(module, spec.kind))
 
 
 def load_wrap(spec: DefenseSpec) -> Callable[[Classifier, Any], Guard]:
     """Return the function `wrap(model, params)` of a guard, which puts it before a model without training any."""
-    module = importlib.import_module(f"safedl.defenses.{spec.name}")
+    module = loading.load(f"safedl.defenses.{spec.name}")
     return cast(Callable[[Classifier, Any], Guard], module.wrap)

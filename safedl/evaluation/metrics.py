@@ -14,6 +14,7 @@ from torch import Tensor
 from safedl.attacks.contract import Poisoning
 from safedl.data.imageset import ImageSet
 from safedl.evaluation.statistics import wilson
+from safedl.loading import LOADING
 from safedl.models.classifier import Classifier
 from safedl.training.workbench import Workbench
 
@@ -88,7 +89,8 @@ def detection_metrics(scores: Tensor, flagged: Tensor, mask: Tensor) -> Metrics:
             metrics["precision"] = _mean(mask[flagged])
         if (~mask).any() and not scores.isnan().any():
             finite = torch.nan_to_num(scores.double())
-            from sklearn.metrics import roc_auc_score  # loads scipy's statistics, which most runs do not need
+            with LOADING:
+                from sklearn.metrics import roc_auc_score  # loads scipy's statistics, which most runs do not need
 
             metrics["auroc"] = float(roc_auc_score(mask.numpy(), finite.numpy()))
     return metrics

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from safedl.catalog.models import check_params
 from safedl.errors import UsageError
+from safedl.loading import LOADING
 
 Shape = tuple[int, int, int]
 """Channels, height, width."""
@@ -74,11 +75,13 @@ def make(name: str, shape: Shape, num_classes: int, params: Mapping[str, Any]) -
 
 def _maker(name: str) -> Callable[..., nn.Module]:
     if name in ("resnet18", "resnet50"):
-        from safedl.models import resnet
+        with LOADING:
+            from safedl.models import resnet
 
         return resnet.resnet18 if name == "resnet18" else resnet.resnet50
     if name == "vit":
-        from safedl.models.vit import VitSmall
+        with LOADING:
+            from safedl.models.vit import VitSmall
 
         return VitSmall
     return Cnn if name == "cnn" else Mlp

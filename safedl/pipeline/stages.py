@@ -21,6 +21,7 @@ from safedl.defenses.contract import Detection, Findings, Repaired, Scenario, Tr
 from safedl.defenses.guard import Guard
 from safedl.errors import SafedlError
 from safedl.evaluation import metrics
+from safedl.loading import LOADING
 from safedl.models.classifier import Classifier
 from safedl.pipeline import evasion, picture
 from safedl.pipeline.lab import Lab
@@ -247,7 +248,8 @@ class _Execution:
 
     def _scan(self) -> Outcome:
         """Suspects as they came; the result's model is trained without those that something speaks against."""
-        from safedl.pipeline import scan  # loads scikit-learn
+        with LOADING:
+            from safedl.pipeline import scan  # loads scikit-learn
 
         start = time.perf_counter()
         settings = ScanSettings.model_validate(dict(self.stage.params))

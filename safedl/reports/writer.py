@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safedl.loading import LOADING
 from safedl.reports import files, result
 from safedl.reports.outcome import Outcome, Pictures
 from safedl.reports.report import render
@@ -45,7 +46,8 @@ def _draw_examples(outcome: Outcome) -> list[tuple[str, bytes]]:
 
     Between an adversarial image and its original stands their difference, enlarged.
     """
-    from safedl.reports.images import difference, grid
+    with LOADING:
+        from safedl.reports.images import difference, grid
 
     drawn = []
     for position, example in enumerate(outcome.examples, start=1):
@@ -62,7 +64,8 @@ def _draw_examples(outcome: Outcome) -> list[tuple[str, bytes]]:
 
 def _draw_histograms(outcome: Outcome) -> list[tuple[str, str, bytes]]:
     """Return name, path and picture of the histograms a method asks for, and of a detector's scores per class."""
-    from safedl.reports.plots import histograms
+    with LOADING:
+        from safedl.reports.plots import histograms
 
     drawn = [(name, histograms({name: {"values": data}}, "value")[0]) for name, data in outcome.histograms.items()]
     if outcome.scores is not None and outcome.labels is not None:
@@ -83,16 +86,18 @@ def _draw_histograms(outcome: Outcome) -> list[tuple[str, str, bytes]]:
 
 def _draw_sheet(outcome: Outcome) -> list[tuple[str, bytes]]:
     """Return path and picture of the contact sheet, or nothing."""
-    from safedl.reports.images import grid
+    with LOADING:
+        from safedl.reports.images import grid
 
     return [(SHEET, grid(outcome.sheet, columns=COLUMNS))] if outcome.sheet else []
 
 
 def _draw_trigger(outcome: Outcome) -> list[tuple[str, bytes]]:
     """Return path and picture of a trigger, its mask, and an original image (or plain grey) with the trigger on it."""
-    import numpy as np
+    with LOADING:
+        import numpy as np
 
-    from safedl.reports.images import grid, overlay, to_uint8
+        from safedl.reports.images import grid, overlay, to_uint8
 
     if outcome.trigger is None or outcome.trigger_mask is None:
         return []

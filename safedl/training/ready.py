@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import torch
 import torch.nn.functional as F
 
-_LOCK = threading.Lock()
+from safedl.loading import LOADING
+
 _READY: set[torch.device] = set()
 
 
@@ -17,7 +16,7 @@ def get_ready(device: torch.device) -> None:
     With the first optimiser torch loads its compiler, with the first step on a GPU its libraries: a second or more.
     The first stage would count it, and where that is a baseline all costs that are measured by it.
     """
-    with _LOCK:
+    with LOADING:
         if device in _READY:
             return
         # A bare parameter: a layer would draw its weights from the generator that models are made with.
