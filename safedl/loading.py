@@ -11,7 +11,7 @@ import threading
 from types import ModuleType
 
 LOADING = threading.RLock()
-"""Held around every import within a function that a stage may call."""
+"""Held around every import within a function that a stage may call, and around modules of users."""
 
 
 def load(name: str) -> ModuleType:

@@ -20,6 +20,7 @@ from typing import Any
 from safedl.cache import file_digest
 from safedl.data.draws import LOCK, seeded
 from safedl.errors import UsageError, in_a_line
+from safedl.loading import LOADING
 from safedl.progress import Progress
 
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -77,7 +78,7 @@ def importing(path: Path) -> Iterator[set[str]]:
     where they are, so that a function finds again what it imports when it is called.
     """
     folder = str(path.parent)
-    with LOCK:
+    with LOCK, LOADING:  # what it imports, stages may be about to load too
         for loaded in _LOADED.values():
             _put_aside(loaded.neighbours)
         before = set(sys.modules)
