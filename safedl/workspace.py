@@ -169,17 +169,12 @@ class Workspace:
         Raises `UsageError` if it has not ended or others rest on it, `NotFoundError` if there is no such run, and
         `SafedlError` if not all of its folder could be deleted.
         """
-        from safedl.store.remove import remove_run  # loads the database's library
+        from safedl.store.remove import delete_run  # loads the database's library
 
         user = next((e for e in self.running() if uid in self.read_plan(e)["runs"]), None)
         if user is not None:
             raise UsageError(f"run {uid} is used by experiment {user}, which is running; wait for it or cancel it")
-        remove_run(self.db, uid)
-        # If this is cut short, `db reindex` finds the rest of the folder: nothing is half there in the store.
-        folder = self.run_folder(uid)
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            raise SafedlError(f"run {uid} is out of the store, but {folder} could not be deleted: look at its rights")
+        delete_run(self.db, self.run_folder(uid))
 
     def running(self) -> list[str]:
         """Return the uids of the experiments whose driver is alive."""
@@ -208,7 +203,7 @@ class Workspace:
 
     def find(self, name: str) -> str:
         """Return the experiment or run that a uid or a part of one means. Raises `NotFoundError`."""
-        runs = [p.name for p in (self.results / "runs").glob("*") if name in p.name]
+        runs = [p.name for p in (self.results / "runs").glob("[!.]*") if name in p.name]
         matches = [uid for uid in self.experiments() if name in uid] + runs
         if name in matches:
             return name

@@ -168,7 +168,7 @@ def _made(uid: str, runs: dict[str, _Run]) -> datetime:
 def _read_all(folder: Path, read: Callable[[Path], Found], problems: list[str]) -> dict[str, Found]:
     """Return what `read` makes of each folder in `folder`, by name."""
     found = {}
-    for path in sorted(p for p in folder.glob("*") if p.is_dir()):
+    for path in sorted(p for p in folder.glob("[!.]*") if p.is_dir()):
         try:
             found[path.name] = read(path)
         except _DAMAGE as error:

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import delete, select, update
 from sqlmodel import col
 
-from safedl.errors import NotFoundError, UsageError
-from safedl.store import connect
+from safedl.errors import NotFoundError, SafedlError, UsageError
+from safedl.store import connect, migrate
 from safedl.store.engine import errors_of, write_engine
 from safedl.store.models import Run
 from safedl.store.records import FINAL
+
+
+def delete_run(db: Path, folder: Path) -> None:
+    """Remove the run in `folder` from the store, and the folder.
+
+    Raises as `remove_run` does, and `SafedlError` if not all of the folder could be deleted.
+    """
+    gone = folder.with_name(f".{folder.name}.removed")
+    with migrate.lock(db):  # a store that is made anew meanwhile would hold what goes
+        remove_run(db, folder.name)
+        # The folder goes whole: a run of which some files are left would be taken for one that is there.
+        with suppress(OSError):
+            folder.replace(gone)
+    for path in folder.parent.glob(".*.removed"):  # with what others left that were killed
+        shutil.rmtree(path, ignore_errors=True)
+    if left := next((path for path in (folder, gone) if path.exists()), None):
+        raise SafedlError(f"run {folder.name} is out of the store, but {left} could not be deleted: look at its rights")
 
 
 def remove_run(db: Path, uid: str) -> None:

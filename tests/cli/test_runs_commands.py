@@ -151,7 +151,7 @@ def test_rm_says_which_folder_it_could_not_delete(
     monkeypatch.setattr("os.rmdir", lambda *_args, **_more: os.close(-1))  # as where rights are missing
     answer = safedl("runs", "rm", "--yes", "random")
     assert answer.code == 1 and "deleted random" not in answer.err
-    assert str(tmp_path / "results" / "runs" / "random") in answer.err and "could not be deleted" in answer.err
+    assert str(tmp_path / "results" / "runs" / ".random.removed") in answer.err and "could not be deleted" in answer.err
 
 
 def follow(root: Path, uid: str, *statuses: str) -> Path:
