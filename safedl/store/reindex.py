@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +92,9 @@ def reindex(db: Path, results: Path) -> Report:
                 finally:
                     engine.dispose()  # the last connection takes the log into the file
             _refuse_while_driving(results)
-            # A log that belongs to the old file must not be found beside the new one.
+            # A log that belongs to the old file must not be found beside the new one, nor be missed until then.
+            if db.exists() and not damaged:
+                _take_in_log(db)
             for suffix in LOGS:
                 db.with_name(db.name + suffix).unlink(missing_ok=True)
             if damaged:
@@ -109,6 +113,12 @@ def _is_damaged(db: Path) -> bool:
     except connect.DamagedStoreError:
         return True
     return False
+
+
+def _take_in_log(db: Path) -> None:
+    """Take what a driver that was killed left in the log into the file, if that can be."""
+    with suppress(sqlite3.Error), closing(sqlite3.connect(db)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _fill(
