@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -56,12 +56,21 @@ def open_readonly(path: Path) -> sqlite3.Connection:
 
     `mode=ro` alone would still allow ATTACH to create another file; `query_only` forbids that too.
     """
+    _undo_half_written(path)
     uri = f"file:{quote(os.fspath(path))}?mode=ro{'&immutable=1' if _lies_still(path) else ''}"
     connection = sqlite3.connect(
         uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
     )  # fmt: skip
     connection.execute("PRAGMA query_only=ON")
     return connection
+
+
+def _undo_half_written(path: Path) -> None:
+    """Roll back what somebody was killed in the middle of, where no log is kept: a reader may not, and is refused."""
+    with suppress(OSError, sqlite3.Error):  # where it cannot be done, the reader says so
+        if path.with_name(f"{path.name}-journal").stat().st_size:
+            with closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 _REMEDIES = {

@@ -28,7 +28,7 @@ from safedl.store.scoring import rescore_all
 _EXPERIMENT = TypeAdapter(ExperimentRecord)
 _RUN = TypeAdapter(RunRecord)
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-LOGS = ("-wal", "-shm")
+LOGS = ("-wal", "-shm", "-journal")
 """What SQLite keeps beside the file."""
 
 Found = TypeVar("Found")
