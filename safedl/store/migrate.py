@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import uuid
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
@@ -117,18 +118,20 @@ def backup(db: Path, target: Path | None = None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{target} cannot be written: {error.filename}: {error.strerror}") from error
+    part = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}.part")  # what is cut short is taken for no backup
     try:
         with (
             connect.errors_of(target),  # the store itself was read above
             closing(connect.open_readonly(db)) as source,
-            closing(sqlite3.connect(target)) as copy,
+            closing(sqlite3.connect(part)) as copy,
         ):
             source.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")  # one file, without a log beside it
-    except BaseException:
-        for suffix in ("", "-journal"):  # what is cut short must not be taken for a backup
-            target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
-        raise
+        part.replace(target)
+    finally:
+        for suffix in ("", "-journal"):
+            with suppress(OSError):  # on a disk that is read-only
+                part.with_name(f"{part.name}{suffix}").unlink(missing_ok=True)
     return target
 
 
