@@ -14,7 +14,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,13 +134,18 @@ class ArtifactCache:
         kind, key = path.parents[1].name, path.name
         try:
             with self._file_lock(kind, key).acquire(timeout=0):
-                shutil.rmtree(path, ignore_errors=True)
+                aside = self._temporary(kind, key)
+                with suppress(OSError):
+                    aside.parent.mkdir(exist_ok=True)
+                    path.replace(aside)  # it goes whole: what one that is killed leaves is a leftover like others
+                for folder in (aside, path):
+                    shutil.rmtree(folder, ignore_errors=True)
         except Timeout:
             return False
         return not path.exists()
 
     def remove_leftovers(self) -> int:
-        """Delete what killed builders left half-built, and return how many they were; living ones are let be."""
+        """Delete what was left half-built or half-deleted, and return how many they were; living ones are let be."""
         found = {path.name.rpartition(".")[0] for path in (self.root / "tmp").glob("*.*")}
         gone = 0
         for kind, key in sorted(name.rpartition("-")[::2] for name in found):
@@ -158,6 +163,9 @@ class ArtifactCache:
             shutil.rmtree(path, ignore_errors=True)
         return len(left)
 
+    def _temporary(self, kind: str, key: str) -> Path:
+        return self.root / "tmp" / f"{kind}-{key}.{uuid.uuid4().hex[:8]}"
+
     def _file_lock(self, kind: str, key: str) -> FileLock:
         folder = self.root / "locks"
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,7 +182,7 @@ class ArtifactCache:
 
     def _build(self, kind: str, key: str, build: Callable[[Path], None], producer: str) -> Artifact:
         self._clear(kind, key)
-        temporary = self.root / "tmp" / f"{kind}-{key}.{uuid.uuid4().hex[:8]}"
+        temporary = self._temporary(kind, key)
         temporary.mkdir(parents=True)
         try:
             start = time.perf_counter()

@@ -58,6 +58,8 @@ def gc(
             chosen.append(artifact)
             total -= artifact.size
     removed = [a for a in chosen if not yes or cache.remove(a.path)]
+    if yes:
+        cache.remove_leftovers()
     note(
         f"{'removed' if yes else 'would remove'} {len(removed)} artifacts, {sum(a.size for a in removed) / 1e6:.1f} MB"
     )
@@ -71,8 +73,7 @@ def verify(context: typer.Context) -> None:
     cache = _cache(context)
     damaged = cache.damaged()
     for path in damaged:
-        note(f"damaged, removed: {path}")
-        cache.remove(path)
+        note(f"damaged, {'removed' if cache.remove(path) else 'could not be removed'}: {path}")
     if leftovers := cache.remove_leftovers():
         note(f"removed {leftovers} that were never finished")
     good = sum(1 for _ in cache.entries())
