@@ -130,10 +130,12 @@ def check_format(path: Path) -> None:
 def _write_safetensors(path: Path, model: Classifier, description: Mapping[str, Any]) -> None:
     # Copies, because tensors that share memory are refused.
     state = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
-    with aside(path) as temporary, aside(path.with_suffix(".json")) as beside:
+    about = path.with_suffix(".json")
+    with aside(about) as beside, aside(path) as temporary:
         # Not by `save_file`, whose files only their owner may read.
         temporary.write_bytes(save(state, metadata={"format": "pt", "safedl": json.dumps(description)}))
         beside.write_text(encode_json({"weights": path.name, **description}))
+        about.unlink(missing_ok=True)  # cut short between the two, it would describe other weights than those beside it
 
 
 def _write_pt2(path: Path, model: Classifier, description: Mapping[str, Any]) -> None:
