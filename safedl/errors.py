@@ -51,11 +51,22 @@ _SURROUNDINGS = {
 }
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""No other place on the same disk would do."""
+
+
 def surroundings(error: BaseException) -> str | None:
     """Return what is wrong around the program and what to do about it, or None for an error of another kind."""
     if not isinstance(error, OSError) or error.errno not in _SURROUNDINGS:
         return None
     return f"{_SURROUNDINGS[error.errno]}{f': {error.filename}' if error.filename else ''}"
+
+
+def cannot_write(path: object, error: OSError) -> SafedlError:
+    """Return what to raise where a named place cannot be written: that is bad input, or a fault of the machine."""
+    if error.errno in _FULL:
+        return SafedlError(f"{path} cannot be written: {_SURROUNDINGS[error.errno]}")
+    return UsageError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def in_a_line(error: BaseException) -> str:

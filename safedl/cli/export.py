@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 import typer
 
 from safedl.cli.output import data_only, note
-from safedl.errors import IncompleteError, NotFoundError, UsageError
+from safedl.errors import IncompleteError, NotFoundError, UsageError, cannot_write
 from safedl.workspace import LIST_ENDING, Workspace
 
 OTHER_DATA = (".npy", ".zip", ".gz", ".tar", ".parquet", ".csv", ".json", ".h5", ".hdf5", ".pt", ".pth", ".pkl", ".png")
@@ -98,7 +98,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
 
 
 def _tell(stdout: TextIO, written: Sequence[Path], notes: Sequence[str] = ()) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from safedl.cli.concluding import ProfileName, started
 from safedl.cli.output import note
-from safedl.errors import UsageError, nearest
+from safedl.errors import UsageError, cannot_write, nearest
 from safedl.workspace import Workspace
 
 FORMS = ("md", "html")
@@ -46,6 +46,6 @@ def report(
         place = Path(os.path.realpath(target)) if target.is_symlink() else target
         write_report(workspace.results, found, place, "html" if chosen == "html" else "md")
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
+        raise cannot_write(target, error) from error
     print(target)
     note(found.verdict)

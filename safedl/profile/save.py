@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml as pyyaml
 
-from safedl.errors import UsageError
+from safedl.errors import UsageError, cannot_write
 from safedl.profile import document as yaml_document
 from safedl.profile.load import check, parse, read_text
 from safedl.profile.schema import AttackChoice, Profile
@@ -50,11 +50,11 @@ def update(path: Path, changes: Mapping[str, Any]) -> Profile:
 
 
 def store(path: Path, text: str) -> None:
-    """Write or replace a profile's file in one step. Raises `UsageError` if that is not possible."""
+    """Write or replace a profile's file in one step. Raises what `cannot_write` returns if that is not possible."""
     try:
         files.write_text(path, text)
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error
 
 
 def resolved(profile: Profile) -> dict[str, Any]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from safedl import errors
+from safedl.cli.cache import verify
 from safedl.cli.output import explain
-from safedl.errors import StoreError
+from safedl.errors import IncompleteError, SafedlError, StoreError, UsageError
+from safedl.profile.save import store
 from safedl.store import migrate
 from safedl.store.reindex import reindex
 from safedl.workspace import Workspace
@@ -118,6 +122,39 @@ def test_a_folder_that_is_read_only(tmp_path: Path, undisturbed: Workspace) -> N
         ):
             driver = harness.Driver(folder, *command, output=log)
             assert driver.wait() == 0, driver.said()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (errno.ENOSPC, SafedlError, "no space left on the disk; free some"),
+        (errno.EROFS, UsageError, "Read-only file system"),  # another place would do: it was a bad one
+    ],
+)
+def test_a_full_disk_is_no_fault_of_the_place_that_was_named(
+    number: int, kind: type[SafedlError], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("safedl.reports.files.write_bytes", refuse)
+    with pytest.raises(SafedlError) as caught:
+        store(tmp_path / "shop.yaml", "name: shop")
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"{tmp_path / 'shop.yaml'} cannot be written: {text}"
+
+
+def test_a_damaged_artifact_that_cannot_be_removed_is_not_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "results" / "cache" / "model" / "ab" / "ab12"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr("shutil.rmtree", lambda *_args, **_more: None)
+    monkeypatch.setattr(Path, "replace", lambda *_: os.close(-1))  # as where rights are missing
+    context = SimpleNamespace(obj=Workspace.open(tmp_path))
+    with pytest.raises(IncompleteError):
+        verify(context)  # type: ignore[arg-type]
+    assert f"damaged, could not be removed: {folder}" in capsys.readouterr().err
 
 
 READ_ONLY = "the folder is read-only; choose one that can be written to with --workspace"
