@@ -96,6 +96,23 @@ def _main(root: str, arguments: tuple[str, ...], log: str, before: Callable[[], 
     main()
 
 
+def die_before(event: str, part: str, times: int = 1) -> None:
+    """Let this process kill itself before an audit event, as `os.rename`, that concerns a path ending in `part`.
+
+    The last of so many `times`; an ending of "" is that of every path.
+    """
+    seen = 0
+
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if name == event and isinstance(arguments[0], str | os.PathLike) and os.fspath(arguments[0]).endswith(part):
+            seen += 1
+            if seen == times:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
 def make_workspace(root: Path, profile: str = PROFILE) -> Workspace:
     """Make a workspace with a profile `small` and return it."""
     (root / "profiles").mkdir(parents=True)
