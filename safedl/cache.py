@@ -125,7 +125,7 @@ class ArtifactCache:
         bad = []
         for path in sorted(self.root.glob("*/??/*")):
             found = self.find(path.parents[1].name, path.name)
-            if found is None or not self.intact(found):
+            if (found is None or not self.intact(found)) and path.exists():  # else it was removed meanwhile
                 bad.append(path)
         return bad
 

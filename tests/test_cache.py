@@ -145,6 +145,13 @@ def test_remove_leaves_an_artifact_that_is_being_built(tmp_path: Path) -> None:
     assert cache.find("model", "ab12") is None
 
 
+def test_what_is_removed_while_it_is_looked_at_is_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = ArtifactCache(tmp_path)
+    path, find = cache.get("model", "ab12", build).path, cache.find
+    monkeypatch.setattr(cache, "find", lambda *words: cache.remove(path) and find(*words))
+    assert cache.damaged() == []
+
+
 def test_what_was_built_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     there: list[bool] = []
     cache = ArtifactCache(tmp_path)
