@@ -6,12 +6,13 @@ import os
 import sys
 
 from safedl.cli.fullscreen import asked_for, open_app
-from safedl.cli.output import drop_lost_output, explain, ready
+from safedl.cli.output import drop_lost_output, explain, noticing_interrupts, ready
 
 
 def main() -> None:
     """Run the command line; errors become one line on stderr and an exit code."""
     code = 0
+    pressed: list[int] = []
     # Before NumPy is loaded: it and scikit-learn take a thread for each core otherwise, whatever share of them a stage
     # has, and where cores are busy threads that wait for each other cost ten times as much. PyTorch is told its share.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,10 +24,11 @@ def main() -> None:
         else:
             from safedl.cli.commands import invoke
 
-            code = invoke()
+            with noticing_interrupts() as pressed:
+                code = invoke()
         print(end="", flush=True)  # here, where it is known what to do if nobody reads it
     except BrokenPipeError:
         drop_lost_output()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - said in one line, with an exit code
-        code = explain(error)
+        code = 130 if pressed else explain(error)
     sys.exit(code)

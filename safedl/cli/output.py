@@ -8,10 +8,12 @@ import io
 import json
 import os
 import select
+import signal
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
+from types import FrameType
 from typing import Any, TextIO
 
 from safedl.errors import SafedlError, UsageError, surroundings
@@ -76,6 +78,24 @@ def explain(error: BaseException) -> int:
         raise error
     note(f"internal error: {type(error).__name__}: {error} (SAFEDL_DEBUG=1 shows where)")
     return 1
+
+
+@contextmanager
+def noticing_interrupts() -> Iterator[list[int]]:
+    """Yield what ctrl-c adds to: where it falls into compiled code, that may raise an error of its own in its place."""
+    pressed: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    if before is signal.default_int_handler:  # else it is ignored, as in the background of a script
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def ready() -> None:

@@ -17,6 +17,7 @@ import pytest
 from safetensors import safe_open
 
 from safedl.cache import ArtifactCache
+from safedl.conclusions import pictures
 from safedl.store import migrate, reindex
 from safedl.workspace import Workspace
 from tests.faults import harness
@@ -145,6 +146,27 @@ def test_weights_that_are_replaced_never_lie_beside_what_describes_others(copy: 
     assert not about.exists() or json.loads(about.read_text())["run"] == described["run"]
     assert harness.run(copy.root, "export", second, *words) == 0
     assert json.loads(about.read_text())["run"] == second
+
+
+def lose_the_interrupt() -> None:
+    """Let a picture be interrupted in compiled code that has only its own errors."""
+
+    def draw(*_: object) -> bytes:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("Invalid bounding box") from None
+        return b""
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pictures.Drawing.draw = draw  # type: ignore[method-assign]
+
+
+def test_ctrl_c_is_no_error_where_compiled_code_makes_one_of_it(copy: Workspace, tmp_path: Path) -> None:
+    words = ("report", "small", "--output", str(tmp_path / "r.html"))
+    driver = harness.Driver(copy.root, *words, before=lose_the_interrupt)
+    assert (driver.wait(), driver.said()) == (130, "")
+    assert not (tmp_path / "r.html").exists()
 
 
 def test_an_upgrade_that_is_killed_leaves_the_older_store_and_its_backup(copy: Workspace, tmp_path: Path) -> None:
