@@ -6,15 +6,20 @@ import os
 import random
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from safedl.errors import SafedlError
 from safedl.plan import expand
 from safedl.profile.load import parse
 from safedl.profile.save import dump, resolved
 
+P = ParamSpec("P")
+T = TypeVar("T")
 REPOSITORY = Path(__file__).resolve().parents[2]
 JUNK = (
     "", " ", "  ", "\t", "\n", "\n\n", ":", ": ", "- ", "-", "?", "[", "]", "{", "}", "&a ", "*a", "<<: *a", "!!", "!",
@@ -113,7 +118,8 @@ def _hook(event: str, arguments: tuple[object, ...]) -> None:
 def watched() -> Iterator[list[str]]:
     """Collect what writes a file, starts a process or opens a connection meanwhile, in this thread.
 
-    What is loaded for the first time may write its bytecode: use what is watched once before.
+    What is loaded for the first time may write its bytecode: use what is watched once before. Where threads are started
+    later, watch in a process `apart`.
     """
     if not hasattr(_hook, "installed"):
         sys.addaudithook(_hook)
@@ -125,3 +131,12 @@ def watched() -> Iterator[list[str]]:
         yield seen
     finally:
         _watchers.remove(watcher)
+
+
+def apart(watching: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Return what a function returns in a process of its own, and the audit hook of `watched` goes with that.
+
+    While there is one, below Python 3.12, of two threads that start at once under coverage one may not run at all.
+    """
+    with ProcessPoolExecutor(1, get_context("forkserver")) as process:
+        return process.submit(watching, *arguments, **named).result()
