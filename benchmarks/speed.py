@@ -49,7 +49,8 @@ factor of 1.8; the scripts' loader, memory format and optimiser, an operation at
 trains in bfloat16 where the processor is fast at it, as both an AMD EPYC (3.9 times faster, on one core and on two) and
 an Intel Xeon with AMX are; on an Intel Xeon without it, in float32, it was 3.4 times faster.""",
     "plan-cores": """\
-Workers are threads of one process: where two train, each waits an eighth of its time for Python's lock.""",
+Workers are threads of one process: where two train, each waits an eighth of its time for Python's lock. Of both cores
+all but 2 seconds are used between the first stage and the last.""",
     "overhead-large": """\
 What methods compute grows more slowly than training: it includes 10,000 test images for each model, and triggers that
 are reconstructed on trusted images, whatever the size of the training set.""",
@@ -58,8 +59,7 @@ Forward mode costs about as much as three forward passes, and so does one gradie
 convolutions, little can be gained at equal results. What batches save is the overhead of single calls.""",
     "detectors": """\
 The toolbox computes a silhouette only if asked to, of all samples where Safe-DL draws 1,000 of a class; it starts
-k-means once and stops there, Safe-DL starts it five times and refines by a mixture of Gaussians. On an AMD EPYC
-clustering was 2.2 times as fast as theirs by silhouette.""",
+k-means once and stops there, Safe-DL starts it five times and refines by a mixture of Gaussians.""",
 }
 INTRODUCTION = """\
 # How fast it is
