@@ -89,8 +89,8 @@ def measure(part: str, epochs: int | None) -> tuple[list[Row], str]:
         "store": _store,
         "start": lambda: (speed_start.start(), ""),
         "memory": lambda: (speed_start.memory(epochs), ""),
-        "workers": lambda: (speed_plan.workers("digits"), ""),
-        "workers-fashion": lambda: (speed_plan.workers("fashionmnist"), ""),
+        "workers": lambda: (speed_plan.workers("digits", speed_plan.REPEATS), ""),
+        "workers-fashion": lambda: (speed_plan.workers("fashionmnist", 1), ""),
     }
     return parts[part]()
 

@@ -210,7 +210,7 @@ def overhead(dataset: str, per_class: int, repeats: int) -> list[Row]:
     plan, loops, computed = median(whole), median(bare), statistics.median(own)
     name = f"{dataset}, {per_class:,} images a class: plan with bounds, without {APART}"
     return [
-        (f"{name}, {f'median of {repeats}' if repeats > 1 else 'once'}", in_seconds(plan), ""),
+        (f"{name}, {_times(repeats)}", in_seconds(plan), ""),
         (f"{name}: its {len(fits)} bare training loops", in_seconds(loops), ""),
         (f"{name}: what attacks, defenses and evaluation compute beside training", f"{computed:.1f} s", ""),
         (f"{name}: over the bare loops", f"{plan.cpu / loops.cpu:.2f}", "≤ 1.15"),
@@ -282,18 +282,23 @@ def _bare(fit: Fit) -> None:
 # --- workers
 
 
-def workers(dataset: str) -> list[Row]:
+def workers(dataset: str, repeats: int) -> list[Row]:
     """Return how long a plan takes with two workers of one thread, and with one worker of two. They take turns."""
     chosen = profile(dataset)
     took: dict[int, list[Timing]] = {2: [], 1: []}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for count, timings in took.items():
             timings.append(run_plan(chosen, lambda name: name != APART, bounds=True, workers=count, cores=2).took)
             print(f"{count} workers: {in_seconds(timings[-1])}", file=sys.stderr, flush=True)
     two, one = median(took[2]), median(took[1])
     name = f"{dataset}: plan with bounds, without {APART}, on two cores"
+    times = _times(repeats)
     return [
-        (f"{name}: 2 workers x 1 thread, median of {REPEATS}", in_seconds(two), ""),
-        (f"{name}: 1 worker x 2 threads, median of {REPEATS}", in_seconds(one), ""),
+        (f"{name}: 2 workers x 1 thread, {times}", in_seconds(two), ""),
+        (f"{name}: 1 worker x 2 threads, {times}", in_seconds(one), ""),
         (f"{name}: 1 x 2 over 2 x 1, by the clock", f"{one.wall / two.wall:.2f}", ""),
     ]
+
+
+def _times(repeats: int) -> str:
+    return f"median of {repeats}" if repeats > 1 else "once"
