@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safedl.errors import UsageError
+from safedl.errors import cannot_write
 
 FORMS = (".csv", ".json")
 
@@ -21,7 +21,7 @@ def objection(path: str) -> str | None:
 
 
 def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a table atomically: CSV with a heading, or a JSON array of objects. Raises `UsageError` if it fails."""
+    """Write a table atomically: CSV with a heading, or a JSON array of objects. Raises what `cannot_write` returns."""
     from safedl.reports import files
 
     try:
@@ -32,4 +32,4 @@ def write_rows(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]
             csv.writer(text, lineterminator="\n").writerows([columns, *rows])
             files.write_text(path, text.getvalue())
     except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        raise cannot_write(path, error) from error

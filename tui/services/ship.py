@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from safedl.decision.answers import Answer
 from safedl.decision.decide import Decision, Item
-from safedl.errors import NotFoundError, UsageError
+from safedl.errors import NotFoundError, cannot_write
 from safedl.workspace import Workspace
 from tui.states import Look, fitting
 
@@ -53,19 +53,19 @@ def read(workspace: Workspace, profile: Path) -> Conclusions:
 
 
 def answer(workspace: Workspace, profile: str, item: str, given: Answer | None) -> None:
-    """Write an answer, or take it back (None). Raises `UsageError` if it cannot be written."""
+    """Write an answer, or take it back (None). Raises what `cannot_write` returns."""
     from safedl.conclusions import notes
 
     try:
         notes.change(workspace.results, profile, item, given)
     except OSError as error:
-        raise UsageError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        raise cannot_write(error.filename, error) from error
 
 
 def write_report(workspace: Workspace, profile: Path, target: Path) -> None:
     """Write the final report, as Markdown or HTML by the file's ending.
 
-    Raises `UsageError` if it cannot be written, `NotFoundError` for a profile that never ran.
+    Raises what `cannot_write` returns, and `NotFoundError` for a profile that never ran.
     """
     from safedl.conclusions.write import write_report as write
 
@@ -75,7 +75,7 @@ def write_report(workspace: Workspace, profile: Path, target: Path) -> None:
     try:
         write(workspace.results, found, target, "md" if target.suffix.lower() == ".md" else "html")
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written: {error.strerror}") from error
+        raise cannot_write(target, error) from error
 
 
 def objection(path: str) -> str | None:
